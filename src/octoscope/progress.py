@@ -1,0 +1,42 @@
+"""Progress bars on everything long."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+T = TypeVar("T")
+
+console = Console(stderr=True)
+"""Where everything meant for a person to watch is printed; results for programs go to stdout."""
+
+
+def quiet() -> bool:
+    """Say whether bars are off (environment variable ``OCTOSCOPE_QUIET`` set)."""
+    return bool(os.environ.get("OCTOSCOPE_QUIET"))
+
+
+def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T]:
+    """Iterate over `items` under a bar labelled `what`; on a plain log, the bar's last state."""
+    if total is None and hasattr(items, "__len__"):
+        total = len(items)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, disable=quiet()) as bar:
+        yield from bar.track(items, total=total, description=what)

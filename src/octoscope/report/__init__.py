@@ -1,0 +1,1 @@
+"""Floor 4: figures and the self-contained HTML report."""
