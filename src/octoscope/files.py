@@ -52,15 +52,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     with explained_disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+        )
         os.close(handle)
         temporary = Path(name)
         try:
             yield temporary
             with temporary.open("rb") as written:
                 os.fsync(written.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
 
@@ -80,9 +82,9 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
         try:
             yield temporary
-            os.chmod(temporary, 0o777 & ~_umask())
+            temporary.chmod(0o777 & ~_umask())
             try:
-                os.rename(temporary, path)
+                temporary.rename(path)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
@@ -121,7 +123,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError:
         raise OctoscopeError(f"{path}: no such file") from None
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise OctoscopeError(f"{path}: not valid JSON ({error}); delete it to build it anew") from None
+        raise OctoscopeError(
+            f"{path}: not valid JSON ({error}); delete it to build it anew"
+        ) from None
 
 
 def _finite(value: Any) -> Any:
@@ -140,18 +144,21 @@ def _finite(value: Any) -> Any:
 
 
 def digest_of(content: Any) -> str:
-    """Return a short SHA-256 (16 hex digits) of anything `write_json` can say, order-free in keys."""
+    """Return 16 hex digits of SHA-256 over anything `write_json` can say; key order is free."""
     text = json.dumps(_finite(content), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def inside(root: Path, relative: str | Path) -> Path:
-    """Resolve `relative` below `root`.
+    """Join `relative` to `root`, refusing what leaves it.
+
+    The check is by name: a link that the owner of `root` put there may be followed, a path in a
+    table or manifest may not climb out.
 
     Raises:
-        OctoscopeError: If it is absolute or leads outside (``..`` or a link).
+        OctoscopeError: If `relative` is absolute or climbs above `root` with ``..``.
     """
-    candidate = (root / relative).resolve()
-    if not candidate.is_relative_to(root.resolve()):
+    normal = os.path.normpath(relative)
+    if Path(normal).is_absolute() or normal.split(os.sep)[0] == os.pardir:
         raise OctoscopeError(f"{relative}: leads outside {root}; use a path below that folder")
-    return candidate
+    return root / normal

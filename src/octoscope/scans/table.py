@@ -88,7 +88,10 @@ class ScanTable:
             "is not a split; use train, val or test",
         )
         _require(
-            frame["eye"].isin(EYES) | frame["eye"].isna(), frame, "eye", "is not an eye; use OD or OS"
+            frame["eye"].isin(EYES) | frame["eye"].isna(),
+            frame,
+            "eye",
+            "is not an eye; use OD or OS",
         )
         for column in ("path", "mask"):
             for value in frame[column].dropna():
@@ -155,7 +158,9 @@ class ScanTable:
         rows = self.frame["split"] == name
         if not rows.any():
             there = ", ".join(sorted(set(self.frame["split"].dropna()))) or "none"
-            raise OctoscopeError(f'{self.root}: no scan is in split "{name}" (splits there: {there})')
+            raise OctoscopeError(
+                f'{self.root}: no scan is in split "{name}" (splits there: {there})'
+            )
         return self.rows(np.flatnonzero(rows.to_numpy()))
 
     def rows(self, index: np.ndarray) -> ScanTable:
@@ -164,9 +169,7 @@ class ScanTable:
 
     def noting(self, *sentences: str, **columns: object) -> ScanTable:
         """Return a copy with more notes and with `columns` set to new values."""
-        return replace(
-            self, frame=self.frame.assign(**columns), notes=(*self.notes, *sentences)
-        )
+        return replace(self, frame=self.frame.assign(**columns), notes=(*self.notes, *sentences))
 
     def patients_assumed_distinct(self) -> ScanTable:
         """Return a copy in which every scan without a patient id is a patient of its own."""
@@ -187,9 +190,10 @@ class ScanTable:
         """Return 16 hex digits that change with any row, class or lesion name."""
         return digest_of(
             {
-                "rows": self.frame[list(COLUMNS)].astype(object).where(
-                    self.frame[list(COLUMNS)].notna(), None
-                ).values.tolist(),
+                "rows": self.frame[list(COLUMNS)]
+                .astype(object)
+                .where(self.frame[list(COLUMNS)].notna(), None)
+                .values.tolist(),
                 "classes": self.classes,
                 "lesions": dict(self.lesions),
             }
