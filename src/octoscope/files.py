@@ -158,7 +158,7 @@ def inside(root: Path, relative: str | Path) -> Path:
     Raises:
         OctoscopeError: If `relative` is absolute or climbs above `root` with ``..``.
     """
-    normal = os.path.normpath(relative)
-    if Path(normal).is_absolute() or normal.split(os.sep)[0] == os.pardir:
+    normal = Path(os.path.normpath(relative))
+    if normal.is_absolute() or normal.parts[:1] == (os.pardir,):
         raise OctoscopeError(f"{relative}: leads outside {root}; use a path below that folder")
     return root / normal
