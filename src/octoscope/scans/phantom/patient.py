@@ -1,0 +1,110 @@
+"""Patients: an eye with its anatomy, vessels and tissue texture, a disease, an instrument."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from octoscope.scans.phantom.anatomy import LAYERS, SPACES, Anatomy
+from octoscope.scans.phantom.fields import Texture, Waves
+from octoscope.scans.phantom.lesions import Disease, grow
+from octoscope.scans.phantom.optics import DEVICES, Device
+from octoscope.scans.phantom.vessels import Vessels
+
+
+@dataclass(frozen=True, eq=False)
+class Eye:
+    """One eye of a patient as it is at one visit; what changes between visits is `disease`.
+
+    Attributes:
+        patient: Patient id.
+        laterality: OD or OS.
+        anatomy: Layers and shape.
+        vessels: Retinal vessels.
+        disease: Lesions.
+        gain: Layer → factor on its backscattered power.
+        mottle: Fine texture of the retina.
+        granules: Texture of the inner choroid.
+        lumens: Vessels of the outer choroid, dark where positive.
+        streaks: Uneven transmission of the pigment epithelium.
+        pigment: Attenuation below Bruch's membrane, 1/mm.
+        hyaloid: Depth of the detached vitreous above the retina in mm, or None.
+        hyaloid_shape: Its waviness, mm.
+        haze: Power backscattered by the vitreous.
+        fixation: Where the patient looks, mm off the fovea.
+        device: The instrument of the practice.
+    """
+
+    patient: str
+    laterality: str
+    anatomy: Anatomy
+    vessels: Vessels
+    disease: Disease
+    gain: Mapping[str, float]
+    mottle: Texture
+    granules: Texture
+    lumens: Texture
+    streaks: Waves
+    pigment: float
+    hyaloid: float | None
+    hyaloid_shape: Waves
+    haze: float
+    fixation: tuple[float, float]
+    device: Device
+
+    @property
+    def nasal(self) -> float:
+        """+1 where the nose is on the right of the picture (OD), -1 for OS."""
+        return 1.0 if self.laterality == "OD" else -1.0
+
+    def with_severity(self, severity: float, seed: int) -> Eye:
+        """Return this eye with its disease at another severity (another visit)."""
+        rng = np.random.default_rng(seed)
+        return replace(self, disease=grow(self.disease.label, severity, rng))
+
+
+def draw_eye(
+    patient: str,
+    label: str,
+    severity: float,
+    seed: int,
+    *,
+    laterality: str | None = None,
+    device: str | None = None,
+) -> Eye:
+    """Draw a patient's eye.
+
+    Args:
+        patient: Patient id, only a name.
+        label: CNV, DME, DRUSEN or NORMAL.
+        severity: 0 to 1. The same seed at another severity is the same eye at another time.
+        seed: Decides everything else.
+        laterality: OD or OS; drawn if None.
+        device: Name of a device in `DEVICES`; drawn if None, mostly spectralis.
+    """
+    anatomy_rng, lesion_rng, rng = np.random.default_rng(seed).spawn(3)
+    names = list(DEVICES)
+    drawn_device = str(rng.choice(names, p=[0.6, 0.2, 0.2]))
+    drawn_side = str(rng.choice(["OD", "OS"]))
+    detached = rng.uniform() < 0.35
+    height = rng.uniform(0.12, 0.5)
+    return Eye(
+        patient=patient,
+        laterality=laterality or drawn_side,
+        anatomy=Anatomy.draw(anatomy_rng),
+        vessels=Vessels.draw(anatomy_rng),
+        disease=grow(label, severity, lesion_rng),
+        gain={name: float(np.exp(rng.normal(0, 0.18))) for name in LAYERS if name not in SPACES},
+        mottle=Texture.draw(rng, (0.006, 0.014, 0.014), (0.008, 0.018, 0.018), (64, 128, 24)),
+        granules=Texture.draw(rng, (0.008, 0.014, 0.014), (0.012, 0.026, 0.026), (32, 192, 24)),
+        lumens=Texture.draw(rng, (0.014, 0.028, 0.028), (0.026, 0.052, 0.070), (40, 160, 24)),
+        streaks=Waves.draw(rng, 0.25, (0.04, 0.6), count=24),
+        pigment=float(np.exp(rng.normal(np.log(7.0), 0.4))),
+        hyaloid=float(height) if detached else None,
+        hyaloid_shape=Waves.draw(rng, 0.03, (1.5, 5.0)),
+        haze=float(rng.choice([0.0, 0.0, 1e-4]) * rng.uniform()),
+        fixation=(float(rng.normal(0, 0.25)), float(rng.normal(0, 0.1))),
+        device=DEVICES[device or drawn_device],
+    )

@@ -1,0 +1,359 @@
+"""Writing a whole synthetic study: patients, splits, images, masks and what is true of them."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from octoscope.errors import OctoscopeError
+from octoscope.files import atomic_folder, digest_of, read_json, write_json
+from octoscope.progress import track
+from octoscope.scans.phantom.bscan import Acquisition, draw_acquisition, render, visible_area
+from octoscope.scans.phantom.lesions import CLASSES, LESION_VALUES
+from octoscope.scans.phantom.optics import DEVICES
+from octoscope.scans.phantom.patient import Eye, draw_eye
+from octoscope.scans.phantom.shortcut import PLANTED_DEVICE, Shortcut
+from octoscope.scans.table import SPLITS, ScanTable
+
+GENERATOR = 1
+"""Raised whenever the same options would give other pictures."""
+
+MANIFEST = "manifest.csv"
+DESCRIPTION = "phantom.json"
+
+LEAST_AREA = 0.008
+"""Lesion in mm² that a scan of a diseased eye shows at least, if any cut of twelve does."""
+
+
+@dataclass(frozen=True)
+class PlannedScan:
+    """One file of the study before it is rendered."""
+
+    patient: str
+    label: str
+    split: str
+    number: int
+    laterality: str
+    device: str
+    severity: float
+    eye_seed: int
+    scan_seed: int
+    shortcut: bool
+
+    @property
+    def name(self) -> str:
+        """Path below images/ and masks/, Kermany layout."""
+        return f"{self.split}/{self.label}/{self.label}-{self.patient}-{self.number}.png"
+
+
+@dataclass(frozen=True)
+class Task:
+    """All scans of one patient, the unit of work of a process."""
+
+    scans: tuple[PlannedScan, ...]
+    folder: str
+    height: int
+    width: int
+    shortcut: Shortcut | None
+
+
+def write_study(
+    out: Path,
+    *,
+    patients: int = 60,
+    scans_per_patient: int = 8,
+    height: int = 256,
+    width: int = 384,
+    seed: int = 0,
+    severity: tuple[float, float] = (0.3, 1.0),
+    fractions: tuple[float, float, float] = (0.6, 0.2, 0.2),
+    both_classes: float = 0.05,
+    shortcut: Shortcut | None = None,
+    layout: str = "kermany",
+    workers: int | None = None,
+) -> ScanTable:
+    """Write phantom B-scans with masks in Kermany layout, or find them written already.
+
+    Files: ``images/{train,val,test}/CLASS/CLASS-patient-n.png``, ``masks/`` likewise,
+    ``lesions.json``, ``manifest.csv``, ``phantom.json``. The folder appears when it is whole. The
+    same options give the same bytes, whatever the number of workers.
+
+    Args:
+        out: Folder to make.
+        patients: Patients, shared evenly by the four classes; splits are by patient.
+        scans_per_patient: B-scans of each.
+        height: Rows.
+        width: Columns.
+        seed: Of everything.
+        severity: Interval from which the severity of each diseased patient is drawn.
+        fractions: Of patients in train, val and test.
+        both_classes: Share of diseased patients whose last scan is of their healthy other eye.
+        shortcut: An artefact to plant.
+        layout: Only "kermany".
+        workers: Processes; None uses all cores.
+
+    Returns:
+        The table of the study.
+
+    Raises:
+        OctoscopeError: If an option is out of range or `out` holds something else.
+    """
+    config: dict[str, Any] = {
+        "generator": GENERATOR,
+        "patients": patients,
+        "scans_per_patient": scans_per_patient,
+        "height": height,
+        "width": width,
+        "seed": seed,
+        "severity": list(severity),
+        "fractions": list(fractions),
+        "both_classes": both_classes,
+        "shortcut": None if shortcut is None else asdict(shortcut),
+        "layout": layout,
+    }
+    _check(config)
+    if _already_written(out, config):
+        return read_study(out)
+    plan = _plan(patients, scans_per_patient, seed, severity, fractions, both_classes, shortcut)
+    with atomic_folder(out) as folder:
+        for scan in plan:
+            for part in ("images", "masks"):
+                (folder / part / scan.name).parent.mkdir(parents=True, exist_ok=True)
+        tasks = [
+            Task(tuple(s for s in plan if s.patient == name), str(folder), height, width, shortcut)
+            for name in dict.fromkeys(s.patient for s in plan)
+        ]
+        rows: list[dict[str, Any]] = []
+        for done in track(_run(tasks, workers), "Phantoms", total=len(tasks)):
+            rows += done
+        frame = pd.DataFrame(rows).sort_values("path", ignore_index=True)
+        frame.to_csv(folder / MANIFEST, index=False)
+        lesions = {"0": "background"} | {str(v): name for name, v in LESION_VALUES.items()}
+        write_json(folder / "lesions.json", lesions)
+        write_json(folder / DESCRIPTION, _description(config, frame))
+    if not _already_written(out, config):
+        raise OctoscopeError(f"{out}: came to hold something else while it was being written")
+    return read_study(out)
+
+
+def read_study(out: Path) -> ScanTable:
+    """Return the table of a study that `write_study` wrote.
+
+    Raises:
+        OctoscopeError: If `out` holds no such study.
+    """
+    if not (out / MANIFEST).is_file():
+        raise OctoscopeError(f"{out}: holds no {MANIFEST}; write the study with octoscope phantom")
+    frame = pd.read_csv(out / MANIFEST, dtype={"patient": str})
+    lesions = {value: name for name, value in LESION_VALUES.items()}
+    return ScanTable.from_frame(frame, out, classes=CLASSES, layout="kermany", lesions=lesions)
+
+
+def _check(config: dict[str, Any]) -> None:
+    """Raise an `OctoscopeError` that names the first option out of range."""
+    if config["layout"] != "kermany":
+        raise OctoscopeError(f'phantom layout "{config["layout"]}" is unknown; use "kermany"')
+    if config["patients"] < 3 * len(CLASSES):
+        raise OctoscopeError(
+            f"{config['patients']} patients are too few: each of the {len(CLASSES)} classes needs "
+            f"one in train, val and test; ask for at least {3 * len(CLASSES)}"
+        )
+    for name, least, most in (
+        ("scans_per_patient", 1, 10_000),
+        ("height", 64, 4096),
+        ("width", 64, 8192),
+    ):
+        if not least <= config[name] <= most:
+            raise OctoscopeError(f"phantom {name} {config[name]} is not in {least} … {most}")
+    low, high = config["severity"]
+    if not 0 < low <= high <= 1:
+        raise OctoscopeError(f"phantom severity {low} … {high} is not an interval within 0 … 1")
+    shares = config["fractions"]
+    if len(shares) != len(SPLITS) or min(shares) <= 0 or abs(sum(shares) - 1) > 1e-6:
+        raise OctoscopeError(
+            f"phantom fractions {shares} are not three positive shares that sum to 1"
+        )
+    if not 0 <= config["both_classes"] <= 1:
+        raise OctoscopeError(f"phantom both_classes {config['both_classes']} is not in 0 … 1")
+
+
+def _already_written(out: Path, config: dict[str, Any]) -> bool:
+    """Say whether `out` holds the very study asked for; refuse if it holds anything else."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return False
+    if not (out / DESCRIPTION).is_file():
+        raise OctoscopeError(f"{out}: holds something else; choose a new folder for the phantoms")
+    there = read_json(out / DESCRIPTION).get("config", {})
+    if digest_of(there) != digest_of(config):
+        asked = {**config, **(config["shortcut"] or {})}
+        differs = [k for k in config if digest_of(there.get(k)) != digest_of(config[k])]
+        raise OctoscopeError(
+            f"{out}: holds phantoms written with another {', '.join(differs)} "
+            f"(asked: {', '.join(str(asked[k]) for k in differs)}); choose a new folder or delete it"
+        )
+    return True
+
+
+def _plan(
+    patients: int,
+    scans_per_patient: int,
+    seed: int,
+    severity: tuple[float, float],
+    fractions: Sequence[float],
+    both_classes: float,
+    shortcut: Shortcut | None,
+) -> list[PlannedScan]:
+    """Decide everything that is not in a picture: classes, splits, seeds, shortcuts."""
+    rng = np.random.default_rng([seed, 0x0C7])
+    labels = np.resize(CLASSES, patients)
+    names = 1000 + rng.permutation(patients)
+    splits = _splits(labels, fractions, rng)
+    devices = [d for d in DEVICES if not (_plants_device(shortcut) and d == PLANTED_DEVICE)]
+    weights = np.where(np.array(devices) == "spectralis", 3.0, 1.0)
+    plan: list[PlannedScan] = []
+    for label, name, split in zip(labels, names, splits, strict=True):
+        device = str(rng.choice(devices, p=weights / weights.sum()))
+        side = str(rng.choice(["OD", "OS"]))
+        degree = float(rng.uniform(*severity))
+        seeds = rng.integers(2**62, size=scans_per_patient + 2)
+        mixed = label != "NORMAL" and scans_per_patient > 1 and rng.uniform() < both_classes
+        for number in range(1, scans_per_patient + 1):
+            healthy = label == "NORMAL" or (mixed and number == scans_per_patient)
+            other = mixed and number == scans_per_patient
+            plan.append(
+                PlannedScan(
+                    patient=str(name),
+                    label="NORMAL" if healthy else str(label),
+                    split=str(split),
+                    number=number,
+                    laterality={"OD": "OS", "OS": "OD"}[side] if other else side,
+                    device=device,
+                    severity=0.0 if healthy else degree,
+                    eye_seed=int(seeds[-1 if other else -2]),
+                    scan_seed=int(seeds[number - 1]),
+                    shortcut=False,
+                )
+            )
+    if shortcut is None:
+        return plan
+    flags = np.zeros(len(plan), bool)
+    for split in SPLITS:
+        rows = np.flatnonzero([scan.split == split for scan in plan])
+        flags[rows] = shortcut.chosen(np.array([plan[r].label for r in rows]), rng)
+    return [
+        PlannedScan(**(asdict(scan) | {"shortcut": bool(flag)}))
+        for scan, flag in zip(plan, flags, strict=True)
+    ]
+
+
+def _plants_device(shortcut: Shortcut | None) -> bool:
+    return shortcut is not None and shortcut.kind == "device"
+
+
+def _splits(labels: np.ndarray, fractions: Sequence[float], rng: np.random.Generator) -> np.ndarray:
+    """Return the split of each patient ``(N,)``, every class by the fractions, none left out."""
+    splits = np.empty(len(labels), dtype="<U5")
+    for label in sorted(set(labels)):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        val = max(1, round(fractions[1] * len(rows)))
+        test = max(1, round(fractions[2] * len(rows)))
+        val = min(val, len(rows) - test - 1)
+        splits[rows] = np.repeat(SPLITS, (len(rows) - val - test, val, test))
+    return splits
+
+
+def _run(tasks: list[Task], workers: int | None) -> Iterator[list[dict[str, Any]]]:
+    """Yield the manifest rows of every task, in order, from as many processes as are useful."""
+    scans = sum(len(task.scans) for task in tasks)
+    # A process takes a second to start, so a small study is faster in this one.
+    wanted = min(_cores(), 1 + scans // 100) if workers is None else workers
+    if wanted <= 1:
+        yield from map(write_patient, tasks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(min(wanted, len(tasks)), mp_context=context) as pool:
+        yield from pool.map(write_patient, tasks)
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def write_patient(task: Task) -> list[dict[str, Any]]:
+    """Render and write the scans of one patient; return their rows of the manifest."""
+    folder = Path(task.folder)
+    eyes: dict[int, Eye] = {}
+    rows = []
+    for scan in task.scans:
+        if scan.eye_seed not in eyes:
+            eyes[scan.eye_seed] = draw_eye(
+                scan.patient,
+                scan.label,
+                scan.severity,
+                scan.eye_seed,
+                laterality=scan.laterality,
+                device=scan.device,
+            )
+        eye = eyes[scan.eye_seed]
+        how = _cut(eye, task.height, task.width, scan.scan_seed)
+        planted = task.shortcut if scan.shortcut else None
+        if planted is not None:
+            how = planted.before(how)
+        bscan = render(eye, how)
+        image = bscan.image
+        if planted is not None:
+            image = planted.after(image, np.random.default_rng([scan.scan_seed, 1]))
+        for part, pixels in (("images", image), ("masks", bscan.mask)):
+            Image.fromarray(pixels).save(folder / part / scan.name, compress_level=1)
+        rows.append(
+            {
+                "path": f"images/{scan.name}",
+                "label": scan.label,
+                "patient": scan.patient,
+                "eye": scan.laterality,
+                "visit": 0,
+                "split": scan.split,
+                "mask": f"masks/{scan.name}",
+                "device": bscan.device,
+                "severity": round(scan.severity, 4),
+                "shortcut": scan.shortcut,
+                "width": image.shape[1],
+                "height": image.shape[0],
+            }
+        )
+    return rows
+
+
+def _cut(eye: Eye, height: int, width: int, seed: int) -> Acquisition:
+    """Draw an acquisition that passes through a lesion, if the eye has any."""
+    if eye.disease.label == "NORMAL":
+        return draw_acquisition(eye, height, width, seed)
+    tries = [draw_acquisition(eye, height, width, s) for s in range(seed, seed + 12)]
+    areas = []
+    for how in tries:
+        areas.append(visible_area(eye, how))
+        if areas[-1] >= LEAST_AREA:
+            return how
+    return tries[int(np.argmax(areas))]
+
+
+def _description(config: dict[str, Any], frame: pd.DataFrame) -> dict[str, Any]:
+    """Return what phantom.json says."""
+    return {
+        "config": config,
+        "classes": list(CLASSES),
+        "scans": len(frame),
+        "scans_by_class": frame["label"].value_counts().sort_index().to_dict(),
+        "shortcut_scans_by_class": frame.groupby("label")["shortcut"].sum().astype(int).to_dict(),
+        "devices": frame["device"].value_counts().sort_index().to_dict(),
+    }
