@@ -1,0 +1,51 @@
+"""JPEG by libjpeg-turbo (simplejpeg), with Pillow for what that declines.
+
+simplejpeg reports the faults that libjpeg recovers from by painting grey; Pillow hides some of
+them. So its complaint about lost pixels stands, and its other complaints are left to Pillow.
+"""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import simplejpeg
+from PIL.JpegImagePlugin import JpegImageFile
+
+from octoscope.scans.readers.pixels import grey_or_colour, still
+from octoscope.scans.readers.registry import Source, reader
+from octoscope.scans.scan import Scan
+
+# libjpeg's jerror.h: JWRN_JPEG_EOF and JWRN_HIT_MARKER, JWRN_HUFF_BAD_CODE and
+# JWRN_ARITH_BAD_CODE, JWRN_MUST_RESYNC, JWRN_BOGUS_PROGRESSION.
+LOST_PIXELS = re.compile(
+    r"premature end|bad (huffman|arithmetic) code|instead of rst|progression", re.I
+)
+
+
+@reader("jpeg", suffixes=(".jpeg", ".jpg", ".jpe", ".jfif"), signature=b"\xff\xd8\xff")
+def read_jpeg(source: Source) -> Scan:
+    """Read a JPEG file: ``(H, W)`` or ``(3, H, W)`` uint8."""
+    content = source.file.read()
+    try:
+        array = _decode(content, source)
+    except ValueError as error:
+        if LOST_PIXELS.search(str(error)):
+            raise
+        source.file.seek(0)
+        with JpegImageFile(source.file) as image:
+            return still(image, source, "jpeg")
+    return grey_or_colour(array, source, "jpeg", colour=array.ndim == 3)
+
+
+def _decode(content: bytes, source: Source) -> np.ndarray:
+    """Decode ``(H, W)`` luminance or ``(H, W, 3)`` colour.
+
+    Raises:
+        ValueError: If libjpeg complains of anything.
+    """
+    height, width, space, _ = simplejpeg.decode_jpeg_header(content)
+    source.require_size(height, width, planes=1 if space == "Gray" else 3)
+    if space == "Gray" or source.grey:
+        return simplejpeg.decode_jpeg(content, "GRAY")[..., 0]
+    return simplejpeg.decode_jpeg(content, "RGB")

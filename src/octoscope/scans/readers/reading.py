@@ -1,0 +1,123 @@
+"""`read_scan` and `read_mask`: any file in, one `Scan` or one sentence out."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import numpy as np
+
+from octoscope.errors import ScanError
+from octoscope.scans.readers.registry import HEAD_BYTES, READERS, Source, reader_for
+from octoscope.scans.scan import Scan
+
+MAX_PIXELS = 64_000_000
+MAX_BYTES = 2 * 2**30
+
+
+def read_scan(
+    path: Path,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    grey: bool = False,
+) -> Scan:
+    """Read an image file by its content, whatever its name says.
+
+    Colour whose channels are alike is returned as grey; other colour as ``(3, *S)``. Alpha is
+    dropped. EXIF rotation is not applied, so that masks drawn on the stored pixels fit.
+
+    Args:
+        path: The file.
+        max_pixels: Most pixels ``H × W`` of one B-scan.
+        max_bytes: Most bytes of the file, and of the decoded array.
+        grey: Return the luminance of colour files (faster for JPEG than decoding the colour).
+
+    Returns:
+        A scan with the file's own dtype; float64 and float16 become float32.
+
+    Raises:
+        ScanError: If the file is missing, no image, damaged, cut short, too small or too large.
+    """
+    return _read(path, max_pixels, max_bytes, grey=grey)
+
+
+def read_mask(
+    path: Path, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> np.ndarray:
+    """Read class indices ``(H, W)`` uint8 from a grey, palette, one-bit or NumPy file.
+
+    Raises:
+        ScanError: As `read_scan`; also if the file holds colours, several pages, fractions,
+            values outside 0…255, or is a JPEG, whose compression changes indices.
+    """
+    scan = _read(path, max_pixels, max_bytes, indices=True)
+    if scan.format == "jpeg":
+        raise ScanError(path, "is a JPEG, which changes class indices; save the mask as PNG")
+    if scan.channels:
+        raise ScanError(path, "holds colours; a mask holds one class index per pixel")
+    mask = scan.array
+    if mask.ndim != 2:
+        raise ScanError(path, f"holds {len(mask)} pages; a mask of a B-scan is one image")
+    if mask.dtype.kind not in "ui" or mask.min() < 0 or mask.max() > 255:
+        raise ScanError(path, "holds values other than the class indices 0 to 255; export it anew")
+    return mask.astype(np.uint8, copy=False)
+
+
+def _read(
+    path: Path, max_pixels: int, max_bytes: int, *, grey: bool = False, indices: bool = False
+) -> Scan:
+    """Open `path`, choose the reader by content, and read."""
+    path = Path(path)
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise ScanError(path, "is a folder, not an image file; name a file in it")
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise ScanError(path, "is a device or pipe, not an image file; name a file")
+        if status.st_size == 0:
+            raise ScanError(path, "is empty (0 bytes); copy or export it again")
+        if status.st_size > max_bytes:
+            raise ScanError(
+                path,
+                f"has {status.st_size / 2**20:,.0f} MiB, above the limit of "
+                f"{max_bytes / 2**20:,.0f} MiB; split it or raise max_bytes",
+            )
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+            known = reader_for(path.name, head)
+            if known is None:
+                raise ScanError(path, _strange(head))
+            file.seek(0)
+            source = Source(path, file, status.st_size, max_pixels, max_bytes, grey, indices)
+            try:
+                return known.read(source)
+            except ScanError:
+                raise
+            # Decoders of damaged files raise anything (SyntaxError, struct.error, KeyError…), and
+            # a study of 100,000 files must not end because of one of them.
+            except Exception as error:
+                detail = next(iter(str(error).splitlines()), "") or type(error).__name__
+                raise ScanError(
+                    path,
+                    f"is damaged or cut short ({known.name.upper()}: {detail.rstrip('.')}); "
+                    "copy or export it again",
+                ) from error
+    except FileNotFoundError:
+        raise ScanError(path, "no such file; check the name") from None
+    except OSError as error:
+        raise ScanError(
+            path, f"cannot be opened ({error.strerror or error}); check the name and permissions"
+        ) from None
+    except ValueError as error:  # a name that no file system takes
+        raise ScanError(path, f"cannot be opened ({error}); check the name") from None
+
+
+def _strange(head: bytes) -> str:
+    """Say what a file is whose first bytes no reader knows."""
+    begin = head[:24].decode("utf-8", errors="replace")
+    if all(c.isprintable() or c.isspace() for c in begin) and "\ufffd" not in begin[:-1]:
+        what = f'is not an image but text (it begins with "{" ".join(begin.split())}")'
+    else:
+        what = "is not an image of a known format"
+    return f"{what}; give {', '.join(sorted(k.upper() for k in READERS))} or remove it"
