@@ -14,8 +14,8 @@ BAND_COVERAGE = 0.995
 class RetinaLayers:
     """The inner and the outer surface of the retina.
 
-    Rows are counted downwards in pixels, as boundaries: a surface at 12.0 runs between the pixel
-    rows 11 and 12.
+    Rows are counted downwards in pixels, 0 at the centre of the first row: a surface at 11.5 runs
+    between the rows 11 and 12. A surface that leaves the frame runs along its edge, −0.5 or H − 0.5.
 
     Attributes:
         ilm: ``(W,)`` float, the inner limiting membrane: the first lasting step from the dark
@@ -37,8 +37,8 @@ class RetinaLayers:
 
     def mask(self, shape: tuple[int, int]) -> np.ndarray:
         """Return the retina as ``(H, W)`` bool: pixels whose centre lies between the surfaces."""
-        centre = np.arange(shape[0])[:, None] + 0.5
-        inside = (centre >= self.ilm[None]) & (centre < self.rpe[None])
+        row = np.arange(shape[0])[:, None]
+        inside = (row >= self.ilm[None]) & (row < self.rpe[None])
         return inside & self.valid[None]
 
     def band(self, shape: tuple[int, int], margin: float = 0.0) -> tuple[int, int, int, int]:
@@ -54,8 +54,8 @@ class RetinaLayers:
             return (0, 0, *shape)
         ilm, rpe = self.ilm[columns], self.rpe[columns]
         extra = margin * float(np.median(rpe - ilm))
-        top = np.floor(np.quantile(ilm, 1 - BAND_COVERAGE) - extra)
-        bottom = np.ceil(np.quantile(rpe, BAND_COVERAGE) + extra)
+        top = np.floor(np.quantile(ilm, 1 - BAND_COVERAGE) + 0.5 - extra)
+        bottom = np.ceil(np.quantile(rpe, BAND_COVERAGE) + 0.5 + extra)
         first = int(np.clip(top, 0, height - 1))
         last = int(np.clip(bottom, first + 1, height))
         return (first, int(columns[0]), last, int(columns[-1]) + 1)

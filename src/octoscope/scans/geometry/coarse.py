@@ -1,0 +1,115 @@
+"""A first, robust place for both surfaces of the retina, on a strongly reduced B-scan.
+
+The reduction averages the speckle away and makes the joint search of both surfaces cheap. Costs
+are made of saturating contrasts, so that a faint retina counts as much as a bright one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+from scipy import ndimage
+
+from octoscope.scans.geometry.path import cheapest_pair
+from octoscope.scans.geometry.profiles import cumulative, means_beside
+
+ROWS = 84
+"""Rows of the reduced B-scan, at most; a row of it covers at least `LEAST_STEP` pixels."""
+COLUMNS = 112
+LEAST_STEP = 3.0
+PAD = 3
+"""Rows added above (as vitreous) and below (repeating the last), for surfaces cut by the frame."""
+LEAST_RANGE = 8.0
+"""Grey values between vitreous and brightest band under which nothing is looked for."""
+
+STEP_COST = (0.10 * np.abs(np.arange(-3, 4))).astype(np.float32)
+ONSET_SATURATES = 0.15
+"""Contrast at which a dark-to-bright step is as good a start of the retina as any."""
+LIT_COST = 0.12
+"""Cost of one bright pixel above the ILM."""
+THIN = 8
+"""Rows of retinal thickness (at most 8 of 84) under which a pair costs `THIN_COST` per row."""
+THIN_COST = 0.15
+FORBIDDEN = 1e4
+
+
+@dataclass(frozen=True, eq=False)
+class Brightness:
+    """A reduced B-scan on a scale where the vitreous is 0 and the brightest band about 1.
+
+    Attributes:
+        values: ``(R, C)`` float32 in [0, 1.2].
+        noise: Standard deviation of what is left of the speckle, on that scale.
+        dark: Grey value of the vitreous.
+        span: Grey values from there to the brightest band.
+    """
+
+    values: np.ndarray
+    noise: float
+    dark: float
+    span: float
+
+
+def brightness(grey: np.ndarray) -> Brightness | None:
+    """Reduce a B-scan ``(H, W)`` uint8 and scale it; None if there is no contrast or no room."""
+    height, width = grey.shape
+    rows = round(height / max(height / ROWS, LEAST_STEP))
+    columns = min(COLUMNS, width)
+    if rows < THIN or columns < THIN:
+        return None
+    reduced = Image.fromarray(grey).resize((columns, rows), Image.Resampling.BOX)
+    values = ndimage.gaussian_filter(np.asarray(reduced, dtype=np.float32), (0.5, 1.0))
+    # In the darker half there is little but noise; 1.05 makes a median difference a deviation.
+    differences = np.abs(values[:, 2:] - values[:, :-2])
+    noise = 1.05 * float(np.median(differences[values[:, 2:] <= np.median(values)]))
+    # The dark tenth of the upper third is vitreous even where a tight crop leaves little of it;
+    # its mean lies 1.28 deviations above its lowest tenth.
+    dark = float(np.percentile(values[: rows // 3], 10)) + 1.28 * noise
+    span = float(np.percentile(values, 99)) - dark
+    if span < LEAST_RANGE:
+        return None
+    return Brightness(np.clip((values - dark) / span, 0, 1.2), noise / span, dark, span)
+
+
+def coarse_surfaces(seen: Brightness) -> tuple[np.ndarray, np.ndarray]:
+    """Return ILM and RPE as boundaries of the reduced B-scan, each ``(C,)`` in [0, R]."""
+    rows, columns = seen.values.shape
+    above = np.zeros((PAD, columns), np.float32)
+    below = np.repeat(seen.values[-1:], PAD, axis=0)
+    values = np.concatenate([above, seen.values, below])
+    bounds = len(values) + 1
+    thickness = np.arange(bounds)[None, :] - np.arange(bounds)[:, None]
+    pair = np.where(thickness < 2, FORBIDDEN, THIN_COST * np.maximum(THIN - thickness, 0))
+    ilm, rpe = cheapest_pair(
+        _ilm_cost(values, seen.noise), _rpe_cost(values), pair.astype(np.float32), STEP_COST
+    )
+    return np.clip(ilm - PAD, 0, rows).astype(float), np.clip(rpe - PAD, 0, rows).astype(float)
+
+
+def _ilm_cost(values: np.ndarray, noise: float) -> np.ndarray:
+    """Return the cost of the ILM at each boundary: a step up, with nothing bright above it."""
+    above, below = means_beside(values, 2)
+    step = below - above
+    onset = np.clip(step / max(ONSET_SATURATES, 5 * noise), 0, 1) + 0.3 * np.clip(step, 0, 1)
+    lit = np.clip((values - max(0.12, 3 * noise)) / 0.2, 0, 1)
+    return LIT_COST * cumulative(lit) - onset
+
+
+def _rpe_cost(values: np.ndarray) -> np.ndarray:
+    """Return the cost of the RPE at each boundary: the lower edge of the deepest bright ridge."""
+    # Shadows and deep retinas are dim; the power brings their contrasts nearer to the others'.
+    values = values**0.7
+    above_1, _ = means_beside(values, 1)
+    above_2, _ = means_beside(values, 2)
+    above_3, below = means_beside(values, 3)
+    band = np.maximum(above_1, above_2)
+    over_band = np.zeros_like(above_3)
+    over_band[2:] = above_3[:-2]
+    edge = np.clip((band - below) / 0.15, 0, 1)
+    ridge = np.clip((band - np.maximum(over_band, below)) / 0.12, 0, 1)
+    deeper = ridge[::-1].cumsum(axis=0)[::-1]  # ridges at this boundary and below
+    left_below = np.zeros_like(deeper)
+    left_below[:-3] = deeper[3:]
+    return 0.12 * left_below - np.clip(band / 0.65, 0, 1) - edge - 0.5 * ridge
