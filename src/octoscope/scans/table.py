@@ -64,7 +64,7 @@ class ScanTable:
         Raises:
             OctoscopeError: If there is no ``path`` column or no row, a path stands twice or
                 leads out of `root`, a split is not train, val or test, an eye is not OD or OS,
-                or a label is not among `classes`.
+                a visit is not a number, or a label is not among `classes`.
         """
         if "path" not in frame.columns:
             raise OctoscopeError(f"{root}: the table has no column 'path'; add one")
@@ -74,11 +74,21 @@ class ScanTable:
         for column in COLUMNS:
             if column not in frame.columns:
                 frame[column] = None
-        for column in ("path", "label", "patient", "eye", "split", "mask"):
-            frame[column] = pd.Series([_text(v) for v in frame[column]], dtype=object)
-        frame["visit"] = pd.array(
-            pd.to_numeric(frame["visit"], errors="coerce").round(), dtype="Int64"
+        for column in ("label", "patient", "eye", "split"):
+            frame[column] = pd.Series([_text(v) for v in frame[column].tolist()], dtype=object)
+        for column in ("path", "mask"):  # a file name may begin or end with a space
+            frame[column] = pd.Series(
+                [_text(v, strip=False) for v in frame[column].tolist()], dtype=object
+            )
+        visit = pd.to_numeric(frame["visit"], errors="coerce")
+        visit = visit.where(np.abs(visit.astype(float)) < 2**31)
+        _require(
+            visit.notna() | frame["visit"].map(_text).isna(),
+            frame,
+            "visit",
+            "is not a day number; count days from any fixed date",
         )
+        frame["visit"] = pd.array(visit.round(), dtype="Int64")
         _require(frame["path"].notna(), frame, "path", "is empty; every row needs a path")
         _require(~frame["path"].duplicated(), frame, "path", "stands twice; keep one row of it")
         _require(
@@ -95,7 +105,8 @@ class ScanTable:
         )
         for column in ("path", "mask"):
             for value in frame[column].dropna():
-                inside(root, value)
+                if ".." in value or ":" in value or value[0] in "/\\":  # the check itself is slow
+                    inside(root, value)
         known = tuple(sorted(set(frame["label"].dropna()))) if classes is None else tuple(classes)
         _require(
             frame["label"].isin(known) | frame["label"].isna(),
@@ -199,22 +210,43 @@ class ScanTable:
             }
         )
 
-    def save(self, path: Path) -> None:
-        """Write the rows as CSV or Parquet, chosen by suffix, atomically."""
+    def save(self, path: Path, *, findable: bool = False) -> None:
+        """Write the rows as CSV or Parquet, chosen by suffix, atomically.
+
+        Args:
+            path: The file.
+            findable: Write paths by which `load_table` finds the scans from where the table
+                lies: relative to its folder if `root` is in there, else absolute. Without it,
+                paths stay relative to `root`.
+        """
+        frame = self._findable_from(path.parent) if findable else self.frame
         with atomic_path(path) as temporary:
             if path.suffix == ".parquet":
-                self.frame.to_parquet(temporary, index=False)
+                frame.to_parquet(temporary, index=False)
             else:
-                self.frame.to_csv(temporary, index=False)
+                frame.to_csv(temporary, index=False)
+
+    def _findable_from(self, folder: Path) -> pd.DataFrame:
+        """Return the rows with `path` and `mask` relative to `folder`, or absolute."""
+        root = self.root.absolute()
+        below = root.is_relative_to(folder.absolute())
+        start = root.relative_to(folder.absolute()) if below else root
+        columns = {
+            column: [
+                None if name is None else (start / name).as_posix() for name in self.frame[column]
+            ]
+            for column in ("path", "mask")
+        }
+        return self.frame.assign(**columns)
 
 
-def _text(value: object) -> str | None:
+def _text(value: object, *, strip: bool = True) -> str | None:
     """Return a cell as text; empty and missing cells become None, 12.0 becomes '12'."""
     if value is None or value is pd.NA or (isinstance(value, float) and np.isnan(value)):
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return str(value).strip() or None
+    return (str(value).strip() if strip else str(value)) or None
 
 
 def _require(good: pd.Series, frame: pd.DataFrame, column: str, fault: str) -> None:
