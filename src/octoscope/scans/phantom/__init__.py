@@ -4,7 +4,8 @@
 """
 
 from octoscope.scans.phantom.bscan import Acquisition, PhantomBScan, draw_acquisition, render
-from octoscope.scans.phantom.lesions import CLASSES, LESION_VALUES
+from octoscope.scans.phantom.diseases import CLASSES
+from octoscope.scans.phantom.lesions import LESION_VALUES
 from octoscope.scans.phantom.patient import Eye, draw_eye
 from octoscope.scans.phantom.shortcut import Shortcut
 from octoscope.scans.phantom.study import read_study, write_study

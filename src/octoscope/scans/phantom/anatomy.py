@@ -105,7 +105,7 @@ def healthy_thickness(eye: Anatomy, x: Array, y: Array) -> dict[str, Array]:
 
     def rim(width: float) -> Array:
         """0 in the middle of the pit, 1 outside."""
-        return 1 - np.exp(-((r / width) ** 2))
+        return 1 - np.exp(-((r / width) ** 1.6))
 
     def fall(radius: float, floor: float) -> Array:
         """1 in the middle, down to `floor` in the periphery."""
@@ -115,22 +115,33 @@ def healthy_thickness(eye: Anatomy, x: Array, y: Array) -> dict[str, Array]:
     nasal = 1 / (1 + np.exp(-(x - 2.0) / 0.55))
     arcs = 1 - np.exp(-((y / 1.3) ** 2))
     micrometres = {
-        "RNFL": 3 + rim(0.6) * (14 + 45 * nasal + 22 * arcs),
-        "GCL": 0.8 + 58 * rim(0.62) * fall(2.2, 0.40),
-        "IPL": 0.8 + 44 * rim(0.58) * fall(2.6, 0.66),
-        "INL": 1.5 + 41 * rim(0.50) * fall(2.6, 0.76),
-        "OPL": 7.0 + 21 * rim(0.42) * fall(3.0, 0.85),
-        "ONL": 112 - 42 * rim(0.75) - 12 * rim(2.4),
-        "MYOID": 24 - 4 * rim(0.5),
-        "EZ": 16 - 1.5 * rim(0.8),
-        "OS": 12 + 20 * np.exp(-((r / 0.38) ** 2)),
-        "RPE": 26 + 3 * rim(1.0),
+        "RNFL": 3 + rim(0.5) * (14 + 45 * nasal + 22 * arcs),
+        "GCL": 0.8 + 58 * rim(0.50) * fall(2.2, 0.40),
+        "IPL": 0.8 + 44 * rim(0.46) * fall(2.6, 0.66),
+        "INL": 1.5 + 41 * rim(0.40) * fall(2.6, 0.76),
+        "OPL": 7.0 + 21 * rim(0.34) * fall(3.0, 0.85),
+        "ONL": 100 - 36 * rim(0.60) - 12 * rim(2.4),
+        "MYOID": 23 - 4 * rim(0.5),
+        "EZ": 19 - 1 * rim(0.8),
+        "OS": 17 + 10 * np.exp(-((r / 0.22) ** 2)),
+        "RPE": 33 + 2 * rim(1.0),
     }
     thickness = {
         name: 1e-3 * t * eye.scale[name] * np.maximum(1 + eye.ripple[name](x, y), 0.3)
         for name, t in micrometres.items()
     }
+    # In the disc the layers end and the fibres turn away from the retina.
+    disc = disc_cover(eye, x, y)
+    thickness = {name: t * (1 - disc) + 5e-4 * disc for name, t in thickness.items()}
+    thickness["RNFL"] = thickness["RNFL"] + disc * 0.16
     return thickness | {name: np.zeros(x.shape) for name in SPACES}
+
+
+def disc_cover(eye: Anatomy, x: Array, y: Array) -> Array:
+    """Return how far x, y (mm) lies in the optic disc, 0 outside to 1 inside, ``(..., W)``."""
+    radius = 0.85
+    distance = np.hypot(x - (eye.disc + radius), y - 0.25)
+    return 1 / (1 + np.exp(np.clip((distance - radius) / 0.035, -60, 60)))
 
 
 def bruch_depth(eye: Anatomy, x: Array, y: Array) -> Array:

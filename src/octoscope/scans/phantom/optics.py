@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 from scipy import fft
+from scipy.ndimage import gaussian_filter1d
 
 from octoscope.scans.phantom.fields import Array
 
@@ -21,11 +22,11 @@ class Device:
         widths: Lateral fields of view it offers, mm.
         depth: Axial field of view, mm.
         frames: How many frames are averaged, lowest and highest.
-        axial: Standard deviation of the coherence gate, mm.
-        lateral: Standard deviation of the beam, mm.
-        noise: Power of the noise floor, relative to a perfect reflector.
-        noise_decay: Depth in mm over which the recorded power falls by e, as the instrument
-            shows it.
+        axial: Standard deviation of the coherence gate (field amplitude), mm.
+        lateral: Standard deviation of the beam (field amplitude), mm.
+        noise: Noise power of one frame, lowest and highest, relative to a perfect reflector.
+        decay: Depth in mm over which the power falls by e, beyond a third of the frame.
+        noise_decay: The same for the noise, where the display evens it out.
         subtracts: Whether the mean noise is subtracted before display.
         tone: "root" (fourth root of the power) or "log" (decibels between `black` and `white`).
         black: Decibels shown as 0.
@@ -38,7 +39,8 @@ class Device:
     frames: tuple[int, int]
     axial: float
     lateral: float
-    noise: float
+    noise: tuple[float, float]
+    decay: float
     noise_decay: float
     subtracts: bool
     tone: str
@@ -51,50 +53,32 @@ DEVICES: Mapping[str, Device] = MappingProxyType(
         d.name: d
         for d in (
             # Eye-tracked averaging, noise subtracted, fourth-root display: dark and clean.
-            Device("spectralis", (5.8, 5.8, 8.7), 1.92, (5, 12), 0.0026, 0.0075, 2.2e-3, 0.45,
-                   True, "root"),
+            Device(
+                "spectralis", (5.8, 5.8, 8.7), 1.92, (16, 50), 0.0047, 0.0090, (2e-4, 7e-3), 2.0, 0.35,
+                True, "root",
+            ),
             # Fewer frames, decibel display: grey vitreous, coarser grain.
-            Device("cirrus", (6.0,), 2.0, (2, 4), 0.0022, 0.010, 1.6e-3, 1.6, False, "log",
-                   -31.0, -2.5),
+            Device(
+                "cirrus", (6.0,), 2.0, (4, 8), 0.0042, 0.0120, (1e-3, 2e-3), 2.5, 4.0,
+                False, "log", -33.0, -3.5,
+            ),
             # Hardly averaged, high floor: noisy.
-            Device("topcon", (6.0, 6.0, 9.0), 2.3, (1, 2), 0.0028, 0.011, 3.5e-3, 1.2, False,
-                   "log", -30.0, -3.0),
+            Device(
+                "topcon", (6.0, 6.0, 9.0), 2.3, (2, 4), 0.0052, 0.0130, (2e-3, 4e-3), 2.0, 4.0,
+                False, "log", -33.0, -4.0,
+            ),
         )
     }
 )  # fmt: skip
 
 
-def expose(
-    power: Array, noise: Array, device: Device, frames: int, spacing: tuple[float, float],
-    rng: np.random.Generator,
-) -> Array:  # fmt: skip
-    """Record a B-scan: speckle and noise over `frames` frames, averaged, then the display curve.
+def looks(frames: int) -> int:
+    """Return how many independent speckle patterns `frames` averaged frames hold.
 
-    Args:
-        power: Mean backscattered power ``(H, W)``, relative to a perfect reflector.
-        noise: Mean noise power ``(H, 1)`` or ``(H, W)``.
-        device: The instrument.
-        frames: Number of averaged frames.
-        spacing: Millimetres per pixel, (axial, lateral).
-        rng: Random numbers of this exposure.
-
-    Returns:
-        The image ``(H, W)`` uint8.
+    Speckle is bound to the tissue: what little the eye moves between frames decorrelates it only
+    in part, while the noise of the frames is independent.
     """
-    sigma = (device.axial / spacing[0], device.lateral / spacing[1])
-    # Signal and noise of a frame are independent circular Gaussian fields; so is their sum.
-    mean = power + noise
-    recorded = mean * speckle(mean.shape, sigma, looks(frames, sigma), rng)
-    return display(recorded, noise, device)
-
-
-def looks(frames: int, sigma: tuple[float, float]) -> int:
-    """Return the number of independent speckle patterns in a pixel.
-
-    A pixel larger than the point spread function averages over several speckles of each frame.
-    """
-    grains = max(1.0, 0.28 / sigma[0]) * max(1.0, 0.28 / sigma[1])
-    return max(1, round(frames * grains))
+    return max(1, round(frames**0.45))
 
 
 def speckle(
@@ -103,7 +87,7 @@ def speckle(
     """Return the mean intensity of `count` fully developed speckle patterns ``(H, W)``, mean 1.
 
     Each is |a|² of a complex circular Gaussian field a, white noise seen through the point spread
-    function (Goodman, Speckle Phenomena in Optics, section 3.2); the filter is applied where the
+    function (Goodman, Speckle Phenomena in Optics, chapter 3); the filter is applied where the
     noise is drawn, in the Fourier domain.
 
     Args:
@@ -123,12 +107,59 @@ def speckle(
     return total / count
 
 
+def detector_noise(
+    shape: tuple[int, int], sigma: float, frames: int, rng: np.random.Generator
+) -> Array:
+    """Return the power of receiver noise averaged over `frames`, ``(H, W)``, mean 1.
+
+    One frame has exponential power; the mean of n has a Gamma(n) distribution, drawn here through
+    its cube root, which is nearly normal (Wilson and Hilferty 1931). A-scans are independent;
+    along depth the spectral window correlates neighbours (`sigma`, pixels).
+    """
+    white = rng.standard_normal(shape, dtype=np.float32)
+    normal = gaussian_filter1d(white, sigma, axis=0, mode="wrap", truncate=3)
+    normal /= normal.std()
+    spread = 1 / (9 * frames)
+    return (1 - spread + np.sqrt(spread, dtype=np.float32) * normal) ** 3
+
+
+def expose(
+    power: Array,
+    noise: Array,
+    device: Device,
+    frames: int,
+    spacing: tuple[float, float],
+    rng: np.random.Generator,
+) -> Array:
+    """Record a B-scan: speckle and noise averaged over `frames`, then the display curve.
+
+    The power of signal plus noise, |s + n|², varies by s² + 2sn + n²; the middle term is carried
+    by the noise.
+
+    Args:
+        power: Mean backscattered power ``(H, W)``, relative to a perfect reflector.
+        noise: Mean noise power ``(H, W)``.
+        device: The instrument.
+        frames: Number of averaged frames.
+        spacing: Millimetres per pixel, (axial, lateral).
+        rng: Random numbers of this exposure.
+
+    Returns:
+        The image ``(H, W)`` uint8.
+    """
+    sigma = (device.axial / spacing[0], device.lateral / spacing[1])
+    signal = power * speckle(power.shape, sigma, looks(frames), rng)
+    floor = detector_noise(power.shape, 0.6 * sigma[0], frames, rng)
+    recorded = signal + noise + (floor - 1) * np.sqrt(noise * (noise + 2 * power))
+    return display(recorded, noise, device)
+
+
 def display(recorded: Array, noise: Array, device: Device) -> Array:
     """Return the recorded power ``(H, W)`` as the device shows it, uint8."""
     if device.subtracts:
-        recorded = np.maximum(recorded - noise, 0)
+        recorded = recorded - noise
     if device.tone == "root":
-        shown = recorded**0.25
+        shown = np.sqrt(np.sqrt(np.maximum(recorded, 0)))
     else:
         decibels = 10 * np.log10(np.maximum(recorded, 1e-9))
         shown = (decibels - device.black) / (device.white - device.black)

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from octoscope.scans.phantom.anatomy import LAYERS, SPACES, Anatomy
+from octoscope.scans.phantom.diseases import grow
 from octoscope.scans.phantom.fields import Texture, Waves
-from octoscope.scans.phantom.lesions import Disease, grow
+from octoscope.scans.phantom.lesions import Disease
 from octoscope.scans.phantom.optics import DEVICES, Device
 from octoscope.scans.phantom.vessels import Vessels
 
@@ -28,10 +29,14 @@ class Eye:
         mottle: Fine texture of the retina.
         granules: Texture of the inner choroid.
         lumens: Vessels of the outer choroid, dark where positive.
+        lumen_contrast: How dark those are, 0 to 1.
         streaks: Uneven transmission of the pigment epithelium.
         pigment: Attenuation below Bruch's membrane, 1/mm.
+        illumination: Natural logarithm of the light that gets through the front of the eye.
+        glint: Power of the mirror reflex of the inner limiting membrane, where positive.
         hyaloid: Depth of the detached vitreous above the retina in mm, or None.
         hyaloid_shape: Its waviness, mm.
+        hyaloid_power: Power of its back surface.
         haze: Power backscattered by the vitreous.
         fixation: Where the patient looks, mm off the fovea.
         device: The instrument of the practice.
@@ -46,10 +51,14 @@ class Eye:
     mottle: Texture
     granules: Texture
     lumens: Texture
+    lumen_contrast: float
     streaks: Waves
     pigment: float
+    illumination: Waves
+    glint: Waves
     hyaloid: float | None
     hyaloid_shape: Waves
+    hyaloid_power: float
     haze: float
     fixation: tuple[float, float]
     device: Device
@@ -97,14 +106,18 @@ def draw_eye(
         vessels=Vessels.draw(anatomy_rng),
         disease=grow(label, severity, lesion_rng),
         gain={name: float(np.exp(rng.normal(0, 0.18))) for name in LAYERS if name not in SPACES},
-        mottle=Texture.draw(rng, (0.006, 0.014, 0.014), (0.008, 0.018, 0.018), (64, 128, 24)),
+        mottle=Texture.draw(rng, (0.004, 0.008, 0.02), (0.004, 0.009, 0.02), (96, 256, 12)),
         granules=Texture.draw(rng, (0.008, 0.014, 0.014), (0.012, 0.026, 0.026), (32, 192, 24)),
         lumens=Texture.draw(rng, (0.014, 0.028, 0.028), (0.026, 0.052, 0.070), (40, 160, 24)),
-        streaks=Waves.draw(rng, 0.25, (0.04, 0.6), count=24),
-        pigment=float(np.exp(rng.normal(np.log(7.0), 0.4))),
+        lumen_contrast=float(rng.uniform(0.3, 0.92)),
+        streaks=Waves.draw(rng, rng.uniform(0.2, 0.5), (0.06, 0.6), count=24),
+        pigment=float(np.exp(rng.normal(np.log(16.0), 0.4))),
+        illumination=Waves.draw(rng, 0.22, (1.0, 6.0)),
+        glint=Waves.draw(rng, rng.uniform(0, 0.12), (0.15, 0.9), count=12),
         hyaloid=float(height) if detached else None,
         hyaloid_shape=Waves.draw(rng, 0.03, (1.5, 5.0)),
-        haze=float(rng.choice([0.0, 0.0, 1e-4]) * rng.uniform()),
+        hyaloid_power=float(rng.uniform(1e-4, 1.2e-3)),
+        haze=float(2e-4 * max(rng.uniform(-2, 1), 0)),
         fixation=(float(rng.normal(0, 0.25)), float(rng.normal(0, 0.1))),
         device=DEVICES[device or drawn_device],
     )

@@ -1,4 +1,4 @@
-"""Artefacts planted on purpose in the scans of one class, to test whether a model falls for them."""
+"""Artefacts planted in the scans of one class, to test whether a model falls for them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from octoscope.errors import OctoscopeError, did_you_mean
 from octoscope.scans.phantom.bscan import Acquisition
+from octoscope.scans.phantom.diseases import CLASSES
 from octoscope.scans.phantom.fields import Array
-from octoscope.scans.phantom.lesions import CLASSES
 from octoscope.scans.phantom.optics import DEVICES
 
 Kind = Literal["marker", "border", "size", "device"]

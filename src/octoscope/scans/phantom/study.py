@@ -6,7 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,10 @@ from PIL import Image
 from octoscope.errors import OctoscopeError
 from octoscope.files import atomic_folder, digest_of, read_json, write_json
 from octoscope.progress import track
-from octoscope.scans.phantom.bscan import Acquisition, draw_acquisition, render, visible_area
-from octoscope.scans.phantom.lesions import CLASSES, LESION_VALUES
+from octoscope.scans.phantom.bscan import Acquisition, draw_acquisition, positions, render
+from octoscope.scans.phantom.cut import lesion_area
+from octoscope.scans.phantom.diseases import CLASSES
+from octoscope.scans.phantom.lesions import LESION_VALUES
 from octoscope.scans.phantom.optics import DEVICES
 from octoscope.scans.phantom.patient import Eye, draw_eye
 from octoscope.scans.phantom.shortcut import PLANTED_DEVICE, Shortcut
@@ -341,7 +343,8 @@ def _cut(eye: Eye, height: int, width: int, seed: int) -> Acquisition:
     tries = [draw_acquisition(eye, height, width, s) for s in range(seed, seed + 12)]
     areas = []
     for how in tries:
-        areas.append(visible_area(eye, how))
+        x, y = positions(eye, replace(how, width=96))
+        areas.append(lesion_area(eye.anatomy, eye.disease, x, y))
         if areas[-1] >= LEAST_AREA:
             return how
     return tries[int(np.argmax(areas))]

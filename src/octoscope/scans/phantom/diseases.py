@@ -1,0 +1,168 @@
+"""What lesions a disease makes, at a severity.
+
+With the same seed a higher severity gives the same lesions larger, plus more of them: that is
+what a later visit of the same patient is. So no draw may depend on the severity.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from octoscope.scans.phantom.fields import Array, Waves
+from octoscope.scans.phantom.lesions import Disease, Mound, Place, Pocket, Swelling
+
+CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
+
+
+def grow(label: str, severity: float, rng: np.random.Generator) -> Disease:
+    """Draw the lesions of a disease.
+
+    Args:
+        label: One of `CLASSES`.
+        severity: 0 to 1; sizes and numbers rise with it.
+        rng: Decides everything else.
+    """
+    if label == "NORMAL":
+        return Disease("NORMAL", 0.0)
+    return {"CNV": cnv, "DME": dme, "DRUSEN": drusen}[label](severity, rng)
+
+
+def scattered(
+    rng: np.random.Generator, count: int, middle: Array, sigma: float, gap: float
+) -> list[tuple[float, float]]:
+    """Draw up to `count` points (mm) around `middle` that keep `gap` mm from each other."""
+    points = np.empty((0, 2))
+    for point in rng.normal(middle, sigma, (count * 6, 2)):
+        if len(points) < count and np.all(np.hypot(*(points - point).T) > gap):
+            points = np.vstack([points, point])
+    return [(float(x), float(y)) for x, y in points]
+
+
+def drusen(severity: float, rng: np.random.Generator) -> Disease:
+    """Return soft drusen: many mounds under the pigment epithelium around the fovea."""
+    points = scattered(rng, 90, np.zeros(2), 1.1, 0.15)
+    size = rng.gamma(5.0, 1 / 5, len(points)) * rng.uniform(0.8, 1.3)
+    oblong = rng.uniform(0.8, 1.3, len(points))
+    sharpness = rng.uniform(0.8, 1.8, len(points))
+    grown = 0.5 + 0.5 * severity
+    wide = 0.15 * np.sqrt(size) * (0.6 + 0.4 * severity)
+    high = np.clip(np.minimum(0.068 * size * grown, 0.7 * wide), 0.012, None)
+    mounds = [
+        Mound("DRUSEN", Place(*point, radius=r, oblong=o), height=h, sharpness=k)
+        for point, r, o, h, k in zip(points, wide, oblong, high, sharpness, strict=True)
+    ]
+    return Disease("DRUSEN", severity, mounds[: _some(mounds, severity)], disruption=0.5)
+
+
+def dme(severity: float, rng: np.random.Generator) -> Disease:
+    """Return macular oedema: clusters of cysts in a swollen retina, exudates, at times fluid."""
+    grown = 0.35 + 0.65 * severity
+    swellings, cysts = [], []
+    for k in range(3):
+        middle = rng.normal(0, 0.35 if k == 0 else 0.9, 2)
+        broad, high = rng.uniform(0.6, 1.1), rng.uniform(0.12, 0.28) * (1.0 if k == 0 else 0.6)
+        swellings.append(Swelling(Place(*middle, broad), high * grown))
+        outer = scattered(rng, 70, middle, 0.42, 0.10)
+        inner = scattered(rng, 60, middle, 0.50, 0.10)
+        for layer, points, tallest in (("ONL", outer, 2.6), ("INL", inner, 1.4)):
+            size = rng.gamma(5.0, 1 / 5, len(points))
+            tall = rng.uniform(0.6, tallest, len(points))
+            level = rng.uniform(0.40, 0.58, len(points))
+            cluster = [
+                Pocket(
+                    "intraretinal_cyst",
+                    layer,
+                    float(v),
+                    Place(*point, float(np.clip(0.085 * np.sqrt(s) * grown**0.5, 0.02, 0.14))),
+                    half_height=float(np.clip(0.060 * s * t * grown, 0.014, 0.16)),
+                )
+                for point, s, t, v in zip(points, size, tall, level, strict=True)
+            ]
+            cysts += cluster[: _some(cluster, severity)]
+    large, radius, high = rng.uniform() < 0.35, rng.uniform(0.13, 0.26), rng.uniform(0.15, 0.30)
+    middle = rng.normal(0, 0.08, 2)
+    if large:
+        swellings.append(Swelling(Place(*middle, 1.5 * radius), high * grown))
+        central = Place(*middle, radius * grown)
+        cysts.insert(0, Pocket("intraretinal_cyst", "ONL", 0.45, central, 0.6 * high * grown))
+    spots = scattered(rng, 60, rng.normal(0, 0.7, 2), 0.7, 0.07)
+    size = rng.gamma(3.0, 1 / 3, len(spots))
+    level = rng.uniform(-0.3, 0.5, len(spots))
+    exudates = [
+        Pocket(
+            "hard_exudate",
+            "ONL",
+            float(v),
+            Place(*point, float(np.clip(0.035 * s * grown**0.5, 0.014, 0.09))),
+            half_height=float(np.clip(0.014 * s * grown**0.5, 0.008, 0.034)),
+        )
+        for point, s, v in zip(spots, size, level, strict=True)
+    ]
+    hard = exudates[: round(len(exudates) * severity * rng.uniform(0.2, 1.0))]
+    wet, radius, high = rng.uniform() < 0.25, rng.uniform(0.5, 1.0), rng.uniform(0.05, 0.14)
+    fluid = [Mound("FLUID", Place(*middle, radius * grown), high * grown)] if wet else []
+    return Disease("DME", severity, fluid, [*cysts, *hard], swellings)
+
+
+def cnv(severity: float, rng: np.random.Generator) -> Disease:
+    """Return neovascular disease: detached epithelium, material and fluid under the retina."""
+    grown = 0.45 + 0.55 * severity
+    middle = rng.normal(0, 0.4, 2)
+
+    def mound(
+        space: str, off: float, radius: tuple[float, float], height: tuple[float, float]
+    ) -> Mound:
+        place = Place(
+            *rng.normal(middle, off),
+            radius=rng.uniform(*radius) * grown,
+            oblong=rng.uniform(0.8, 1.25),
+        )
+        return Mound(space, place, rng.uniform(*height) * grown, rng.uniform(0.5, 1.2))
+
+    kind = rng.choice(["under", "over", "both"], p=[0.35, 0.3, 0.35])
+    under = [
+        mound("PED", 0.15, (0.6, 1.4), (0.06, 0.22)),
+        *(mound("PED", 0.8, (0.15, 0.45), (0.03, 0.09)) for _ in range(4)),
+    ]
+    over = [
+        mound("MATERIAL", 0.15, (0.5, 1.2), (0.06, 0.18)),
+        *(mound("MATERIAL", 0.6, (0.2, 0.5), (0.03, 0.08)) for _ in range(2)),
+    ]
+    fluid = [
+        mound("FLUID", 0.5, (0.7, 1.6), (0.06, 0.18)),
+        mound("FLUID", 0.9, (0.3, 0.8), (0.03, 0.09)),
+    ]
+    wet = rng.uniform() < 0.65
+    mounds = [
+        *(under if kind != "over" else []),
+        *(over if kind != "under" else []),
+        *(fluid if wet else []),
+    ]
+    points = scattered(rng, 30, middle, 0.5, 0.13)
+    size = rng.gamma(4.0, 1 / 4, len(points))
+    leaky = rng.choice([0.0, 0.5, 1.0])
+    cysts = [
+        Pocket(
+            "intraretinal_cyst",
+            "ONL" if s > 0.9 else "INL",
+            0.45,
+            Place(*point, float(np.clip(0.06 * s, 0.02, 0.10))),
+            half_height=float(np.clip(0.04 * s * grown, 0.012, 0.08)),
+        )
+        for point, s in zip(points, size, strict=True)
+    ]
+    return Disease(
+        "CNV",
+        severity,
+        mounds,
+        cysts[: round(len(cysts) * severity * leaky)],
+        [Swelling(Place(*middle, rng.uniform(0.8, 1.4)), grown * rng.uniform(0, 0.08))],
+        rough=Waves.draw(rng, 0.16, (0.18, 0.9), count=14),
+        disruption=0.9,
+        solid=float(rng.uniform()),
+    )
+
+
+def _some(lesions: list[Mound] | list[Pocket], severity: float) -> int:
+    """Return how many of the possible lesions there are at a severity."""
+    return round(len(lesions) * (0.2 + 0.8 * severity))
