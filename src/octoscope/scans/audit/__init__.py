@@ -1,0 +1,10 @@
+"""The audit: what is wrong with a data set, before anything is trained on it."""
+
+from __future__ import annotations
+
+from octoscope.scans.audit.finding import Finding
+from octoscope.scans.audit.result import Audit
+from octoscope.scans.audit.run import audit
+from octoscope.scans.audit.terminal import print_audit
+
+__all__ = ["Audit", "Finding", "audit", "print_audit"]
