@@ -1,0 +1,218 @@
+"""One forward pass per batch that yields everything activation methods need.
+
+The graph is cut below the target layer: the prefix runs without autograd, so it costs the memory
+of inference, and a hook at the target replaces its output by a detached leaf from which recording
+starts. Gradients of any logits with respect to the layer are then `torch.autograd.grad` through the
+short suffix alone, once per class. No parameter's ``.grad`` is ever written, and the model is left
+as it was found (`octoscope.models.borrow`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from octoscope.errors import OctoscopeError
+from octoscope.models.borrow import Switch, borrowed
+from octoscope.models.layout import say
+from octoscope.models.probe import first_tensor, logits_of
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What one forward pass left behind.
+
+    Attributes:
+        logits: (B, K).
+        activations: Layer name to its output, in the layer's own layout, at least float32.
+    """
+
+    logits: Tensor
+    activations: dict[str, Tensor]
+    _score: Tensor = field(repr=False)
+    _recorded: dict[str, Tensor] = field(repr=False)
+
+    def gradients(self, classes: Tensor) -> dict[str, Tensor]:
+        """Differentiate one logit per image with respect to every captured layer.
+
+        May be called again for other classes: each call costs one backward through the suffix.
+
+        Args:
+            classes: (B,) the class c of each image.
+
+        Returns:
+            Layer name to g = dy_c/dA, shaped like the activation, at least float32.
+
+        Raises:
+            OctoscopeError: If the logits do not depend on a layer.
+        """
+        names, tensors = list(self._recorded), list(self._recorded.values())
+        grads: tuple[Tensor | None, ...] = (None,) * len(tensors)
+        if self._score.requires_grad:
+            with torch.inference_mode(False), torch.enable_grad():
+                score = self._score.gather(1, classes.to(self._score.device).view(-1, 1)).sum()
+                grads = torch.autograd.grad(score, tensors, retain_graph=True, allow_unused=True)
+        found = {}
+        for name, grad in zip(names, grads, strict=True):
+            if grad is None:
+                raise OctoscopeError(
+                    f"the logits do not depend on layer {name}; pass layer= one that they come from"
+                )
+            found[name] = _at_least_float32(grad)
+        return found
+
+
+class Capture:
+    """A context in which a model is run and its layers are captured.
+
+    ```python
+    with Capture(model, {"layer4": model.layer4}) as capture:
+        evidence = capture(images)
+        gradients = evidence.gradients(evidence.logits.argmax(1))["layer4"]
+    ```
+
+    Inside, the model evaluates with frozen parameters; on leaving, also by an exception, hooks,
+    training flags, ``requires_grad`` and switches are as before. It works under ``torch.no_grad``
+    and ``torch.inference_mode``, and for layers that are followed by in-place operations. With
+    several layers the graph is cut at the earliest on each path, and the later ones are recorded.
+    Under an outer autocast the prefix keeps the lower precision and the suffix runs in float32, so
+    that gradients do not underflow.
+
+    Args:
+        model: Any classifier; `octoscope.models.borrow.eager` says which wrappers are looked into.
+        layers: Name to module, each running once per forward.
+        switches: Attributes of modules to change meanwhile: ``(attn, "fused_attn", False)``.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        layers: Mapping[str, nn.Module],
+        switches: Iterable[Switch] = (),
+    ) -> None:
+        self._model = model
+        self._layers = dict(layers)
+        self._switches = tuple(switches)
+        self._undo = ExitStack()
+        self._recorded: dict[str, Tensor] = {}
+
+    def __enter__(self) -> Self:
+        with ExitStack() as undo:
+            self._module = undo.enter_context(borrowed(self._model, self._switches))
+            for name, layer in self._layers.items():
+                undo.callback(layer.register_forward_hook(partial(self._record, name)).remove)
+            self._undo = undo.pop_all()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._recorded = {}
+        self._undo.close()
+
+    def __call__(self, images: Tensor) -> Evidence:
+        """Run the model once.
+
+        Args:
+            images: (B, C, *S), on any device and of any floating type; they are moved to the
+                model's.
+
+        Returns:
+            The logits and activations, and the graph from which gradients come.
+
+        Raises:
+            OctoscopeError: If the number of channels is wrong, a layer does not run exactly once,
+                or the output is no (B, K) logits.
+        """
+        self._recorded = {}
+        device = _device(self._module)
+        # The hook turns recording on and autocast off half-way; these contexts end what it began.
+        with torch.inference_mode(False), torch.no_grad(), _autocast_restored(device.type):
+            images = _as_the_model_takes(self._module, images)
+            try:
+                score = logits_of(self._module(images))
+            except (RuntimeError, AssertionError) as error:
+                if (reason := _refusal(self._module, images, error)) is None:
+                    raise
+                raise OctoscopeError(reason) from error
+        for name in self._layers:
+            if name not in self._recorded:
+                raise OctoscopeError(f"layer {name} does not run in the model's forward pass")
+        recorded, self._recorded = self._recorded, {}
+        return Evidence(
+            logits=_at_least_float32(score.detach()),
+            activations={n: _at_least_float32(t.detach()) for n, t in recorded.items()},
+            _score=score,
+            _recorded=recorded,
+        )
+
+    def _record(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> Any:
+        """Record a layer's output, starting the graph here if it has not begun (forward hook)."""
+        if name in self._recorded:
+            raise OctoscopeError(
+                f"layer {name} runs more than once in a forward pass, so its maps are ambiguous; "
+                "pass layer= one that runs once"
+            )
+        tensor = first_tensor(output)
+        torch.set_grad_enabled(True)
+        if torch.is_autocast_enabled(tensor.device.type):
+            torch.set_autocast_enabled(tensor.device.type, False)
+            tensor = tensor.float()
+        if not tensor.requires_grad:
+            tensor = tensor.detach().requires_grad_()
+        self._recorded[name] = tensor
+        # A copy goes on: an in-place ReLU would fail on a leaf and falsify the record otherwise.
+        return _with_first(output, tensor.clone())
+
+
+@contextmanager
+def _autocast_restored(device: str) -> Iterator[None]:
+    enabled = torch.is_autocast_enabled(device)
+    try:
+        yield
+    finally:
+        torch.set_autocast_enabled(device, enabled)
+
+
+def _with_first(output: Any, tensor: Tensor) -> Any:
+    """Return a layer's output with its first tensor replaced."""
+    if isinstance(output, Tensor):
+        return tensor
+    parts = list(output)
+    parts[next(i for i, part in enumerate(parts) if isinstance(part, Tensor))] = tensor
+    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+
+
+def _device(module: nn.Module) -> torch.device:
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
+
+
+def _as_the_model_takes(module: nn.Module, images: Tensor) -> Tensor:
+    """Move images to the device and floating type of the first parameter, out of inference mode."""
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), images.dtype)
+    if images.is_inference():
+        images = images.clone()  # an inference tensor may not be saved for a backward
+    return images.detach().to(_device(module), dtype)
+
+
+def _at_least_float32(tensor: Tensor) -> Tensor:
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _refusal(module: nn.Module, images: Tensor, error: Exception) -> str | None:
+    """Say in a sentence why a model could not run images, None if it is no fault of theirs."""
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    first = next((part for part in module.modules() if isinstance(part, convolutions)), None)
+    channels = images.shape[1]
+    if first is not None and first.in_channels != channels:
+        return (
+            f"the images have {channels} channels and the model takes {first.in_channels}; "
+            "repeat or drop channels to fit"
+        )
+    if isinstance(error, AssertionError):  # how networks refuse the size of an image
+        return f"the model refuses images of {say(images.shape[2:])}: {error}"
+    return None
