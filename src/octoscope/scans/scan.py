@@ -25,6 +25,8 @@ class Scan:
         source: The file.
         format: Name of the reader that read it.
         channels: Number of leading channels in `array`, 0 for plain grey.
+        reduced: How many rows and columns of the file one of `array` stands for; 1 unless a
+            smaller copy was asked for.
     """
 
     array: np.ndarray
@@ -35,6 +37,7 @@ class Scan:
     patient: str | None = None
     visit_day: int | None = None
     channels: int = 0
+    reduced: int = 1
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:

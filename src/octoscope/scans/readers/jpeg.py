@@ -7,6 +7,7 @@ them. So its complaint about lost pixels stands, and its other complaints are le
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import simplejpeg
@@ -28,24 +29,31 @@ def read_jpeg(source: Source) -> Scan:
     """Read a JPEG file: ``(H, W)`` or ``(3, H, W)`` uint8."""
     content = source.file.read()
     try:
-        array = _decode(content, source)
+        array, reduced = _decode(content, source)
     except ValueError as error:
         if LOST_PIXELS.search(str(error)):
             raise
         source.file.seek(0)
         with JpegImageFile(source.file) as image:
             return still(image, source, "jpeg")
-    return grey_or_colour(array, source, "jpeg", colour=array.ndim == 3)
+    scan = grey_or_colour(array, source, "jpeg", colour=array.ndim == 3)
+    return replace(scan, reduced=reduced)
 
 
-def _decode(content: bytes, source: Source) -> np.ndarray:
-    """Decode ``(H, W)`` luminance or ``(H, W, 3)`` colour.
+def _decode(content: bytes, source: Source) -> tuple[np.ndarray, int]:
+    """Decode ``(H, W)`` luminance or ``(H, W, 3)`` colour, and say how far it is reduced.
+
+    libjpeg makes a copy of 1/2, 1/4 or 1/8 of the size from the low frequencies of each block.
 
     Raises:
         ValueError: If libjpeg complains of anything.
     """
     height, width, space, _ = simplejpeg.decode_jpeg_header(content)
     source.require_size(height, width, planes=1 if space == "Gray" else 3)
+    factor = source.reduce(height, width) if source.reduce else 1
+    least = {"min_height": height // factor, "min_width": width // factor, "min_factor": factor}
     if space == "Gray" or source.grey:
-        return simplejpeg.decode_jpeg(content, "GRAY")[..., 0]
-    return simplejpeg.decode_jpeg(content, "RGB")
+        array = simplejpeg.decode_jpeg(content, "GRAY", **least)[..., 0]
+    else:
+        array = simplejpeg.decode_jpeg(content, "RGB", **least)
+    return array, height // array.shape[0]

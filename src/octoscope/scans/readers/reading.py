@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from octoscope.errors import ScanError
-from octoscope.scans.readers.registry import HEAD_BYTES, READERS, Source, reader_for
+from octoscope.scans.readers.registry import HEAD_BYTES, READERS, Reduce, Source, reader_for
 from octoscope.scans.scan import Scan
 
 MAX_PIXELS = 64_000_000
@@ -21,6 +21,7 @@ def read_scan(
     max_pixels: int = MAX_PIXELS,
     max_bytes: int = MAX_BYTES,
     grey: bool = False,
+    reduce: Reduce | None = None,
 ) -> Scan:
     """Read an image file by its content, whatever its name says.
 
@@ -32,6 +33,9 @@ def read_scan(
         max_pixels: Most pixels ``H × W`` of one B-scan.
         max_bytes: Most bytes of the file, and of the decoded array.
         grey: Return the luminance of colour files (faster for JPEG than decoding the colour).
+        reduce: Called with height and width of the file; returns the factor (1, 2, 4 or 8,
+            dividing both) by which a smaller copy is welcome. JPEG gives it, in less time than
+            the whole; `Scan.reduced` says so.
 
     Returns:
         A scan with the file's own dtype; float64 and float16 become float32.
@@ -39,7 +43,7 @@ def read_scan(
     Raises:
         ScanError: If the file is missing, no image, damaged, cut short, too small or too large.
     """
-    return _read(path, max_pixels, max_bytes, grey=grey)
+    return _read(path, max_pixels, max_bytes, grey=grey, reduce=reduce)
 
 
 def read_mask(
@@ -65,7 +69,13 @@ def read_mask(
 
 
 def _read(
-    path: Path, max_pixels: int, max_bytes: int, *, grey: bool = False, indices: bool = False
+    path: Path,
+    max_pixels: int,
+    max_bytes: int,
+    *,
+    grey: bool = False,
+    indices: bool = False,
+    reduce: Reduce | None = None,
 ) -> Scan:
     """Open `path`, choose the reader by content, and read."""
     path = Path(path)
@@ -89,7 +99,9 @@ def _read(
             if known is None:
                 raise ScanError(path, _strange(head))
             file.seek(0)
-            source = Source(path, file, status.st_size, max_pixels, max_bytes, grey, indices)
+            source = Source(
+                path, file, status.st_size, max_pixels, max_bytes, grey, indices, reduce
+            )
             try:
                 return known.read(source)
             except ScanError:

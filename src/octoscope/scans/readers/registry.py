@@ -17,6 +17,9 @@ HEAD_BYTES = 512
 """Bytes from the beginning of a file that signatures are looked for in."""
 
 
+Reduce = Callable[[int, int], int]
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """An open file on its way through a reader, with the limits it must keep.
@@ -29,6 +32,8 @@ class Source:
         max_bytes: Most bytes of the decoded array.
         grey: The caller wants luminance only, so colour need not be decoded.
         indices: The file is a mask: palette entries and single bits stay the indices they are.
+        reduce: Given height and width of the file, the factor (1, 2, 4 or 8, dividing both) by
+            which the caller takes a smaller copy; a reader that cannot be faster passes it by.
     """
 
     path: Path
@@ -38,6 +43,7 @@ class Source:
     max_bytes: int
     grey: bool = False
     indices: bool = False
+    reduce: Reduce | None = None
 
     def fault(self, reason: str) -> ScanError:
         """Return the error to raise: this file, and `reason` as a clause."""
