@@ -133,7 +133,7 @@ def healthy_thickness(eye: Anatomy, x: Array, y: Array) -> dict[str, Array]:
     # In the disc the layers end and the fibres turn away from the retina.
     disc = disc_cover(eye, x, y)
     thickness = {name: t * (1 - disc) + 5e-4 * disc for name, t in thickness.items()}
-    thickness["RNFL"] = thickness["RNFL"] + disc * 0.16
+    thickness["RNFL"] = thickness["RNFL"] + disc * 0.10
     return thickness | {name: np.zeros(x.shape) for name in SPACES}
 
 
@@ -141,7 +141,7 @@ def disc_cover(eye: Anatomy, x: Array, y: Array) -> Array:
     """Return how far x, y (mm) lies in the optic disc, 0 outside to 1 inside, ``(..., W)``."""
     radius = 0.85
     distance = np.hypot(x - (eye.disc + radius), y - 0.25)
-    return 1 / (1 + np.exp(np.clip((distance - radius) / 0.035, -60, 60)))
+    return 1 / (1 + np.exp(np.clip((distance - radius) / 0.06, -60, 60)))
 
 
 def bruch_depth(eye: Anatomy, x: Array, y: Array) -> Array:

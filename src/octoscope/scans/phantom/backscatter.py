@@ -37,9 +37,12 @@ def backscatter(eye: Eye, cut: Cut, height: int, step: float) -> Array:
         step: Millimetres per row.
     """
     z = ((np.arange(height, dtype=np.float32) + 0.5) * np.float32(step))[:, None]
-    power = _layers(eye, cut, z)
-    relative = z - cut.depth["BM"].astype(np.float32)
-    power = np.where(relative > 0, _choroid(eye, cut, relative), power)
+    power = np.zeros((height, len(cut.x)), np.float32)
+    first, last = row_range(cut.depth["RNFL"].min(), cut.depth["BM"].max(), step)
+    power[first:last] = _layers(eye, cut, z[first:last])
+    first, _ = row_range(cut.depth["BM"].min(), np.inf, step)
+    d = z[first:] - cut.depth["BM"].astype(np.float32)
+    power[first:] = np.where(d > 0, _choroid(eye, cut, d), power[first:])
     extinction = np.zeros_like(power)
     _paint_solid(cut, z, step, extinction)
     _paint_pockets(eye, cut, z, step, power, extinction)
@@ -48,6 +51,12 @@ def backscatter(eye: Eye, cut: Cut, height: int, step: float) -> Array:
     power *= np.exp(-2 * step * np.cumsum(extinction, axis=0, dtype=np.float32))
     power *= np.exp(eye.illumination(cut.x, cut.y)).astype(np.float32)
     return power + _vitreous(eye, cut, z, step)
+
+
+def row_range(top: float, bottom: float, step: float) -> tuple[int, int | None]:
+    """Return the first and one past the last row that depths (mm) between top and bottom touch."""
+    last = None if np.isinf(bottom) else max(int(bottom / step) + 2, 0)
+    return max(int(top / step) - 1, 0), last
 
 
 def _layers(eye: Eye, cut: Cut, z: Array) -> Array:
@@ -64,7 +73,7 @@ def _layers(eye: Eye, cut: Cut, z: Array) -> Array:
     relative = z - cut.depth["BM"].astype(np.float32)
     power *= np.exp(mottle_table()[index] * eye.mottle(relative, cut.x, cut.y))
     # A thin fibre layer fills its resolution cell only in part.
-    thin = 0.30 + 0.70 * (1 - np.exp(-cut.thickness["RNFL"] / 0.018))
+    thin = 0.35 + 0.65 * (1 - np.exp(-cut.thickness["RNFL"] / 0.016))
     power = np.where(u < 1, power * thin.astype(np.float32), power)
     loss = photoreceptor_loss(cut.thickness, eye.disease)
     if loss.any():
@@ -83,8 +92,9 @@ def _choroid(eye: Eye, cut: Cut, d: Array) -> Array:
     x, y = cut.x, cut.y
     thick = choroid_thickness(eye.anatomy, x, y).astype(np.float32)
     rise = 0.55 + 0.45 * np.clip((d - 0.012) / 0.025, 0, 1) + 0.9 * np.exp(-d / 0.008)
-    inner = grey(92) * rise * np.exp(0.5 * eye.granules(d, x, y))
-    lumen = 1 / (1 + np.exp(-5 * (eye.lumens(d, x, y) - 0.3)))
+    grain = 0.25 + 0.45 * np.exp(-d / 0.06)
+    inner = grey(92) * rise * np.exp(grain * eye.granules(d, x, y))
+    lumen = 1 / (1 + np.exp(-6 * (eye.lumens(d, x, y) - np.float32(eye.lumen_share))))
     large = np.clip((d - 0.03) / 0.06, 0, 1) * np.clip((thick - d) / 0.04, 0, 1)
     stripes = eye.streaks(x, y).astype(np.float32) * np.clip(d / 0.12, 0, 1)
     fade = np.exp(stripes - np.float32(eye.pigment) * np.maximum(d - 0.04, 0))
@@ -108,37 +118,40 @@ def _paint_pockets(
 ) -> None:
     """Put cysts (dark) and exudates (bright, with a shadow) into the retina."""
     for pocket in pockets_within(cut, eye.disease):
-        top, bottom = pocket_bounds(pocket, cut)
+        top, bottom = pocket_bounds(pocket, cut, eye.disease.rough)
         columns = np.flatnonzero(bottom > top)
         if not len(columns):
             continue
         c = slice(columns[0], columns[-1] + 1)
         top, bottom = top[c], bottom[c]
-        r = slice(max(int(top.min() / step) - 1, 0), max(int(bottom.max() / step) + 2, 0))
+        r = slice(*row_range(top.min(), bottom.max(), step))
         share = between(z[r], top, bottom, step)
         if pocket.name == "hard_exudate":
             power[r, c] += share * (grey(205) - power[r, c])
             extinction[r, c] += share * np.float32(28.0)
         else:
-            power[r, c] += share * (grey(14) - power[r, c])
+            power[r, c] += share * (grey(24) - power[r, c])
 
 
 def _paint_vessels(
     eye: Eye, cut: Cut, z: Array, step: float, power: Array, extinction: Array
 ) -> None:
     """Put the retinal vessels into the fibre layer: a bright inner wall and a shadow below."""
-    chord = eye.vessels.chord(cut.x, cut.y)
-    for k in np.flatnonzero(chord.max(axis=-1) > 0):
-        columns = np.flatnonzero(chord[k] > 0)
+    off = eye.vessels.off_axis(cut.x, cut.y)
+    for k in np.flatnonzero(off.min(axis=-1) < 1):
+        columns = np.flatnonzero(off[k] < 1.5)
         c = slice(columns[0], columns[-1] + 1)
-        middle = cut.depth["RNFL"][c] + 0.012 + eye.vessels.caliber[k] / 2
-        top, bottom = middle - chord[k][c] / 2, middle + chord[k][c] / 2
-        r = slice(max(int(top.min() / step) - 1, 0), max(int(bottom.max() / step) + 2, 0))
-        inside = between(z[r], top, bottom, step)
-        wall = between(z[r], top, np.minimum(bottom, top + 0.025), step)
-        power[r, c] *= 1 + 0.6 * inside
+        radius = eye.vessels.caliber[k] / 2
+        middle = cut.depth["RNFL"][c] + 0.012 + radius
+        half = radius * np.sqrt(np.clip(1 - off[k][c] ** 2, 0, None))
+        r = slice(*row_range(middle.min() - radius, middle.max() + radius, step))
+        lumen = between(z[r], middle - half, middle + half, step)
+        wall = between(z[r], middle - half, np.minimum(middle - half + 0.025, middle + half), step)
+        power[r, c] *= 1 + 0.6 * lumen
         power[r, c] += wall * grey(125)
-        extinction[r, c] += inside * np.float32(10.0)
+        # The width of the beam gives the shadow a penumbra, so it is wider than the lumen.
+        shade = np.exp(-1.5 * off[k][c] ** 2).astype(np.float32)
+        extinction[r, c] += shade * between(z[r], middle - radius, middle + radius, step) * 7.5
 
 
 def _vitreous(eye: Eye, cut: Cut, z: Array, step: float) -> Array:
@@ -154,14 +167,12 @@ def _vitreous(eye: Eye, cut: Cut, z: Array, step: float) -> Array:
     glint = (patches * np.exp(-((slope / 0.07) ** 2))).astype(np.float32)
     power = glint * np.exp(-(((z - ilm - 0.003) / 0.006) ** 2))
     if eye.haze > 0 or eye.hyaloid is not None:
-        back = np.float32(0.0)
+        back = ilm
         if eye.hyaloid is not None:
             back = cut.depth["BM"] - 0.36 - eye.hyaloid + eye.hyaloid_shape(cut.x, cut.y)
             back = np.minimum(back, ilm - 0.01).astype(np.float32)
-            broken = np.clip(0.5 + 2.0 * eye.hyaloid_shape(3 * cut.x, cut.y) / 0.03, 0, 1.5)
+            broken = np.exp(1.5 * eye.hyaloid_shape(4 * cut.x, cut.y) / 0.05 - 1)
             line = np.exp(-(((z - back) / max(0.008, step)) ** 2))
             power += np.float32(eye.hyaloid_power) * broken.astype(np.float32) * line
-        else:
-            back = ilm
         power += np.float32(eye.haze) * np.clip((back - z) / 0.02, 0, 1)
     return power

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from octoscope.scans.phantom.anatomy import (
     healthy_thickness,
     stack,
 )
-from octoscope.scans.phantom.fields import Array
+from octoscope.scans.phantom.fields import Array, Waves
 from octoscope.scans.phantom.lesions import (
     LESION_VALUES,
     SPACE_LESIONS,
@@ -63,12 +63,15 @@ def cut_eye(anatomy: Anatomy, disease: Disease, x: Array, y: Array) -> Cut:
     return Cut(x, y, thickness, stack(thickness, bruch_depth(anatomy, x, y)))
 
 
-def pocket_bounds(pocket: Pocket, cut: Cut) -> tuple[Array, Array]:
+def pocket_bounds(pocket: Pocket, cut: Cut, rough: Waves) -> tuple[Array, Array]:
     """Return the depth of the top and bottom of a pocket, mm ``(..., W)``; equal outside it."""
     room = cut.thickness[pocket.layer]
     middle = cut.depth[pocket.layer] + pocket.level * room
     half = pocket.half(cut.x, cut.y, room)
-    return middle - half, middle + half
+    # The inner and the outer wall are uneven each in its own way.
+    inner = np.clip(1 + rough(cut.x, cut.y), 0.4, 1.1)
+    outer = np.clip(1 + rough(cut.y + pocket.level, cut.x), 0.4, 1.1)
+    return middle - half * inner, middle + half * outer
 
 
 def pockets_within(cut: Cut, disease: Disease) -> list[Pocket]:
@@ -87,7 +90,7 @@ def lesion_bounds(cut: Cut, disease: Disease) -> Iterator[tuple[str, Array, Arra
         below = (*LAYERS, "BM")[LAYERS.index(space) + 1]
         yield name, cut.depth[space], cut.depth[below]
     for pocket in pockets_within(cut, disease):
-        yield pocket.name, *pocket_bounds(pocket, cut)
+        yield pocket.name, *pocket_bounds(pocket, cut, disease.rough)
 
 
 def lesion_mask(cut: Cut, disease: Disease, height: int, step: float) -> Array:
@@ -111,8 +114,11 @@ def lesion_mask(cut: Cut, disease: Disease, height: int, step: float) -> Array:
     return mask
 
 
-def lesion_area(anatomy: Anatomy, disease: Disease, x: Array, y: Array) -> float:
-    """Return the area (mm²) of all lesions in a B-scan over x, y ``(W,)``, overlaps twice."""
-    cut = cut_eye(anatomy, disease, x, y)
-    height = sum(bottom - top for _, top, bottom in lesion_bounds(cut, disease))
-    return float(np.sum(height) * np.abs(x[1] - x[0]))
+def lesion_area(cut: Cut, disease: Disease, names: Collection[str]) -> float:
+    """Return the area (mm²) of the named lesions in a B-scan ``(W,)``."""
+    height = sum(
+        float(np.sum(bottom - top))
+        for name, top, bottom in lesion_bounds(cut, disease)
+        if name in names
+    )
+    return height * float(np.abs(cut.x[1] - cut.x[0]))

@@ -13,6 +13,13 @@ from octoscope.scans.phantom.lesions import Disease, Mound, Place, Pocket, Swell
 
 CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
 
+HALLMARKS = {
+    "CNV": ("pigment_epithelium_detachment", "subretinal_hyperreflective_material"),
+    "DME": ("intraretinal_cyst",),
+    "DRUSEN": ("retinal_drusen",),
+}
+"""Class → lesions of which at least one makes a B-scan one of that class."""
+
 
 def grow(label: str, severity: float, rng: np.random.Generator) -> Disease:
     """Draw the lesions of a disease.
@@ -29,13 +36,18 @@ def grow(label: str, severity: float, rng: np.random.Generator) -> Disease:
 
 def scattered(
     rng: np.random.Generator, count: int, middle: Array, sigma: float, gap: float
-) -> list[tuple[float, float]]:
-    """Draw up to `count` points (mm) around `middle` that keep `gap` mm from each other."""
+) -> Array:
+    """Draw up to `count` points (mm) around `middle` that keep `gap` from each other ``(N, 2)``."""
     points = np.empty((0, 2))
     for point in rng.normal(middle, sigma, (count * 6, 2)):
         if len(points) < count and np.all(np.hypot(*(points - point).T) > gap):
             points = np.vstack([points, point])
-    return [(float(x), float(y)) for x, y in points]
+    return points
+
+
+def _at(point: Array, radius: float, oblong: float = 1.0) -> Place:
+    """Return the place around a point (mm)."""
+    return Place(float(point[0]), float(point[1]), float(radius), float(oblong))
 
 
 def drusen(severity: float, rng: np.random.Generator) -> Disease:
@@ -46,12 +58,18 @@ def drusen(severity: float, rng: np.random.Generator) -> Disease:
     sharpness = rng.uniform(0.8, 1.8, len(points))
     grown = 0.5 + 0.5 * severity
     wide = 0.15 * np.sqrt(size) * (0.6 + 0.4 * severity)
-    high = np.clip(np.minimum(0.068 * size * grown, 0.7 * wide), 0.012, None)
+    high = np.clip(np.minimum(0.060 * size * grown, 0.7 * wide), 0.012, 0.13)
     mounds = [
-        Mound("DRUSEN", Place(*point, radius=r, oblong=o), height=h, sharpness=k)
+        Mound("DRUSEN", _at(point, radius=r, oblong=o), height=h, sharpness=k)
         for point, r, o, h, k in zip(points, wide, oblong, high, sharpness, strict=True)
     ]
-    return Disease("DRUSEN", severity, mounds[: _some(mounds, severity)], disruption=0.5)
+    return Disease(
+        "DRUSEN",
+        severity,
+        mounds[: _some(mounds, severity)],
+        rough=Waves.draw(rng, 0.20, (0.07, 0.4), count=16),
+        disruption=0.5,
+    )
 
 
 def dme(severity: float, rng: np.random.Generator) -> Disease:
@@ -61,19 +79,19 @@ def dme(severity: float, rng: np.random.Generator) -> Disease:
     for k in range(3):
         middle = rng.normal(0, 0.35 if k == 0 else 0.9, 2)
         broad, high = rng.uniform(0.6, 1.1), rng.uniform(0.12, 0.28) * (1.0 if k == 0 else 0.6)
-        swellings.append(Swelling(Place(*middle, broad), high * grown))
+        swellings.append(Swelling(_at(middle, broad), high * grown))
         outer = scattered(rng, 70, middle, 0.42, 0.10)
         inner = scattered(rng, 60, middle, 0.50, 0.10)
         for layer, points, tallest in (("ONL", outer, 2.6), ("INL", inner, 1.4)):
-            size = rng.gamma(5.0, 1 / 5, len(points))
+            size = rng.gamma(2.5, 1 / 2.5, len(points))
             tall = rng.uniform(0.6, tallest, len(points))
-            level = rng.uniform(0.40, 0.58, len(points))
+            level = rng.uniform(0.28, 0.66, len(points))
             cluster = [
                 Pocket(
                     "intraretinal_cyst",
                     layer,
                     float(v),
-                    Place(*point, float(np.clip(0.085 * np.sqrt(s) * grown**0.5, 0.02, 0.14))),
+                    _at(point, float(np.clip(0.085 * np.sqrt(s) * grown**0.5, 0.015, 0.16))),
                     half_height=float(np.clip(0.060 * s * t * grown, 0.014, 0.16)),
                 )
                 for point, s, t, v in zip(points, size, tall, level, strict=True)
@@ -82,26 +100,32 @@ def dme(severity: float, rng: np.random.Generator) -> Disease:
     large, radius, high = rng.uniform() < 0.35, rng.uniform(0.13, 0.26), rng.uniform(0.15, 0.30)
     middle = rng.normal(0, 0.08, 2)
     if large:
-        swellings.append(Swelling(Place(*middle, 1.5 * radius), high * grown))
-        central = Place(*middle, radius * grown)
+        swellings.append(Swelling(_at(middle, 1.4 * radius + 0.15), high * grown, flat=1.6))
+        central = _at(middle, radius * grown)
         cysts.insert(0, Pocket("intraretinal_cyst", "ONL", 0.45, central, 0.6 * high * grown))
-    spots = scattered(rng, 60, rng.normal(0, 0.7, 2), 0.7, 0.07)
-    size = rng.gamma(3.0, 1 / 3, len(spots))
-    level = rng.uniform(-0.3, 0.5, len(spots))
+    spots = [
+        point
+        for _ in range(3)
+        for point in scattered(rng, 40, rng.normal(0, 0.8, 2), rng.uniform(0.2, 0.5), 0.05)
+    ]
+    size = rng.gamma(2.0, 1 / 2, len(spots))
+    level = rng.uniform(-0.35, 0.6, len(spots))
     exudates = [
         Pocket(
             "hard_exudate",
             "ONL",
             float(v),
-            Place(*point, float(np.clip(0.035 * s * grown**0.5, 0.014, 0.09))),
-            half_height=float(np.clip(0.014 * s * grown**0.5, 0.008, 0.034)),
+            _at(point, float(np.clip(0.034 * s * grown**0.5, 0.014, 0.08))),
+            half_height=float(np.clip(0.013 * s * grown**0.5, 0.007, 0.030)),
         )
         for point, s, v in zip(spots, size, level, strict=True)
     ]
+    rng.shuffle(exudates)
     hard = exudates[: round(len(exudates) * severity * rng.uniform(0.2, 1.0))]
     wet, radius, high = rng.uniform() < 0.25, rng.uniform(0.5, 1.0), rng.uniform(0.05, 0.14)
-    fluid = [Mound("FLUID", Place(*middle, radius * grown), high * grown)] if wet else []
-    return Disease("DME", severity, fluid, [*cysts, *hard], swellings)
+    fluid = [Mound("FLUID", _at(middle, radius * grown), high * grown)] if wet else []
+    rough = Waves.draw(rng, 0.25, (0.06, 0.3), count=12)
+    return Disease("DME", severity, fluid, [*cysts, *hard], swellings, rough)
 
 
 def cnv(severity: float, rng: np.random.Generator) -> Disease:
@@ -112,8 +136,8 @@ def cnv(severity: float, rng: np.random.Generator) -> Disease:
     def mound(
         space: str, off: float, radius: tuple[float, float], height: tuple[float, float]
     ) -> Mound:
-        place = Place(
-            *rng.normal(middle, off),
+        place = _at(
+            rng.normal(middle, off),
             radius=rng.uniform(*radius) * grown,
             oblong=rng.uniform(0.8, 1.25),
         )
@@ -128,10 +152,7 @@ def cnv(severity: float, rng: np.random.Generator) -> Disease:
         mound("MATERIAL", 0.15, (0.5, 1.2), (0.06, 0.18)),
         *(mound("MATERIAL", 0.6, (0.2, 0.5), (0.03, 0.08)) for _ in range(2)),
     ]
-    fluid = [
-        mound("FLUID", 0.5, (0.7, 1.6), (0.06, 0.18)),
-        mound("FLUID", 0.9, (0.3, 0.8), (0.03, 0.09)),
-    ]
+    fluid = [mound("FLUID", 0.3, (0.7, 1.6), (0.06, 0.18))]
     wet = rng.uniform() < 0.65
     mounds = [
         *(under if kind != "over" else []),
@@ -146,7 +167,7 @@ def cnv(severity: float, rng: np.random.Generator) -> Disease:
             "intraretinal_cyst",
             "ONL" if s > 0.9 else "INL",
             0.45,
-            Place(*point, float(np.clip(0.06 * s, 0.02, 0.10))),
+            _at(point, float(np.clip(0.06 * s, 0.02, 0.10))),
             half_height=float(np.clip(0.04 * s * grown, 0.012, 0.08)),
         )
         for point, s in zip(points, size, strict=True)
@@ -156,8 +177,8 @@ def cnv(severity: float, rng: np.random.Generator) -> Disease:
         severity,
         mounds,
         cysts[: round(len(cysts) * severity * leaky)],
-        [Swelling(Place(*middle, rng.uniform(0.8, 1.4)), grown * rng.uniform(0, 0.08))],
-        rough=Waves.draw(rng, 0.16, (0.18, 0.9), count=14),
+        [Swelling(_at(middle, rng.uniform(0.8, 1.4)), grown * rng.uniform(0, 0.08))],
+        rough=Waves.draw(rng, 0.15, (0.16, 0.9), count=16),
         disruption=0.9,
         solid=float(rng.uniform()),
     )

@@ -37,7 +37,7 @@ class Waves:
         count: int = 8,
     ) -> Waves:
         """Draw a field whose wavelengths (mm) lie log-uniformly in an interval."""
-        length = np.exp(rng.uniform(*np.log(wavelength), count))
+        length = np.exp(rng.uniform(np.log(wavelength[0]), np.log(wavelength[1]), count))
         angle = rng.uniform(0, 2 * np.pi, count)
         frequency = np.stack([np.cos(angle), np.sin(angle)], axis=1) / length[:, None]
         return cls(frequency, rng.uniform(0, 2 * np.pi, count), amplitude)
@@ -48,7 +48,7 @@ class Waves:
         total = np.zeros(x.shape)
         for (fx, fy), phase in zip(self.frequency, self.phase, strict=True):
             total += np.cos(2 * np.pi * (fx * x + fy * y) + phase)
-        return self.amplitude * np.sqrt(2 / len(self.phase)) * total
+        return self.amplitude * np.sqrt(2 / max(len(self.phase), 1)) * total
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +78,9 @@ class Texture:
         return cls(((block - block.mean()) / block.std()).astype(np.float32), step)
 
     def __call__(self, z: Array, x: Array, y: Array) -> Array:
-        """Return the texture at z, x, y (mm), broadcast together."""
-        iz, ix, iy = (
-            np.floor_divide(v, s).astype(np.int32) % n
-            for v, s, n in zip((z, x, y), self.step, self.block.shape, strict=True)
-        )
-        return self.block[iz, ix, iy]
+        """Return the texture at depths z ``(H, W)`` over places x, y ``(W,)``, all in mm."""
+        (deep, wide, long), (dz, dx, dy) = self.block.shape, self.step
+        iz = np.floor(z / np.float32(dz)).astype(np.int32) % deep
+        column = (np.floor(x / dx).astype(np.int32) % wide) * long
+        column += np.floor(y / dy).astype(np.int32) % long
+        return self.block.ravel().take(iz * np.int32(wide * long) + column)

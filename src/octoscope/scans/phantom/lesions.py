@@ -34,6 +34,10 @@ SPACE_LESIONS = {
 """Space below the retina → name of the lesion that fills it."""
 
 
+SMOOTH = Waves(np.empty((0, 2)), np.empty(0), 0.0)
+"""No unevenness at all."""
+
+
 @dataclass(frozen=True)
 class Place:
     """A spot on the retina.
@@ -54,6 +58,10 @@ class Place:
     def reach(self) -> float:
         """Half width along y in mm."""
         return self.radius * self.oblong
+
+    def touches(self, y: Array) -> bool:
+        """Say whether it can lie under any of the positions y (mm)."""
+        return bool(y.min() - self.reach < self.y < y.max() + self.reach)
 
     def distance2(self, x: Array, y: Array) -> Array:
         """Return the squared distance from the middle ``(..., W)``, 1 at the edge."""
@@ -83,9 +91,14 @@ class Mound:
 
     def lift(self, x: Array, y: Array) -> Array:
         """Return how far (mm) the inner retina follows: hardly over a small mound, and softly."""
-        wide = replace(self.place, radius=max(self.place.radius, 0.25))
         stiffness = min(1.0, (self.place.radius / 0.55) ** 1.5)
-        return 0.85 * stiffness * self.height * np.exp(-1.1 * wide.distance2(x, y))
+        inside = np.clip(1 - self.lifted.distance2(x, y), 0, None)
+        return 0.85 * stiffness * self.height * inside**4
+
+    @property
+    def lifted(self) -> Place:
+        """Where the inner retina is lifted."""
+        return replace(self.place, radius=2 * max(self.place.radius, 0.25))
 
 
 @dataclass(frozen=True)
@@ -121,14 +134,21 @@ class Pocket:
 
 @dataclass(frozen=True)
 class Swelling:
-    """Thickening of the neural retina by diffuse fluid, a Gaussian over (x, y); not in masks."""
+    """Thickening of the neural retina by diffuse fluid, in no mask: height × exp(-r^(2·flat)).
+
+    Attributes:
+        place: Where it lies; the radius is that at 1/e of the height.
+        height: In mm.
+        flat: 1 for a Gaussian, 2 for a plateau.
+    """
 
     place: Place
     height: float
+    flat: float = 1.0
 
     def __call__(self, x: Array, y: Array) -> Array:
         """Return the thickening in mm at x, y, ``(..., W)``."""
-        return self.height * np.exp(-self.place.distance2(x, y))
+        return self.height * np.exp(-(self.place.distance2(x, y) ** self.flat))
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +161,7 @@ class Disease:
         mounds: Domes under the retina.
         pockets: Ellipsoids in the retina.
         swellings: Thickenings.
-        rough: Relative unevenness of material and detachments, or None.
+        rough: Relative unevenness of everything but free fluid.
         disruption: How far the photoreceptor bands are lost over mounds, 0 to 1.
         solid: How bright pigment-epithelium detachments are inside: 0 serous, 1 fibrous.
     """
@@ -151,7 +171,7 @@ class Disease:
     mounds: Sequence[Mound] = ()
     pockets: Sequence[Pocket] = ()
     swellings: Sequence[Swelling] = ()
-    rough: Waves | None = None
+    rough: Waves = SMOOTH
     disruption: float = 0.0
     solid: float = 0.0
 
@@ -170,27 +190,36 @@ def diseased_thickness(
         for name, share in (("INL", 0.36), ("OPL", 0.10), ("ONL", 0.54)):
             t[name] = t[name] + share * height
     lifts = {space: np.zeros(np.broadcast_shapes(np.shape(x), np.shape(y))) for space in SPACES}
+    uneven = np.clip(1 + disease.rough(x, y), 0.2, 1.8)
     for mound in disease.mounds:
+        if not mound.lifted.touches(y):
+            continue
         height = mound(x, y)
-        if disease.rough is not None and mound.space in ("MATERIAL", "PED"):
-            height = height * np.clip(1 + disease.rough(x, y), 0.2, 1.8)
+        if mound.space != "FLUID":
+            height = height * uneven
         # Mounds of one kind that overlap merge instead of adding up.
         t[mound.space] = np.maximum(t[mound.space], height)
         lifts[mound.space] = np.maximum(lifts[mound.space], mound.lift(x, y))
-    raised = sum(t[space] for space in SPACES)
-    followed = sum(lifts.values())
-    t["ONL"] = _yielding(t["ONL"], followed - raised)
+    raised = t["DRUSEN"] + t["PED"] + t["MATERIAL"] + t["FLUID"]
+    _yield_to(t, sum(lifts.values(), -raised))
     # The photoreceptors over solid lesions are short and the pigment epithelium is stretched.
     t["OS"] = t["OS"] * (0.3 + 0.7 * np.exp(-(raised - t["FLUID"]) / 0.04))
     t["RPE"] = t["RPE"] * (0.65 + 0.35 * np.exp(-(t["DRUSEN"] + t["PED"]) / 0.04))
     return t
 
 
-def _yielding(thickness: Array, change: Array) -> Array:
-    """Return thickness + change where that is roomy, smoothly bounded below by a third of it."""
-    least = thickness / 3
-    room = thickness - least
-    return np.where(change > 0, thickness + change, least + room * np.exp(change / room))
+def _yield_to(t: dict[str, Array], change: Array) -> None:
+    """Widen or narrow the neural retina by `change` (mm), the outer nuclear layer before others.
+
+    No layer loses more than four fifths of itself; what then remains lifts the ILM.
+    """
+    for names in (("ONL",), ("INL", "OPL", "IPL", "GCL")):
+        together = sum(t[name] for name in names)
+        room = 0.8 * together
+        shrunk = np.where(change > 0, change, room * np.expm1(np.minimum(change, 0) / room))
+        for name in names:
+            t[name] = t[name] * (1 + shrunk / together)
+        change = change - shrunk
 
 
 def photoreceptor_loss(thickness: Mapping[str, Array], disease: Disease) -> Array:

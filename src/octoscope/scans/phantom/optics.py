@@ -50,26 +50,54 @@ class Device:
 
 DEVICES: Mapping[str, Device] = MappingProxyType(
     {
-        d.name: d
-        for d in (
-            # Eye-tracked averaging, noise subtracted, fourth-root display: dark and clean.
-            Device(
-                "spectralis", (5.8, 5.8, 8.7), 1.92, (16, 50), 0.0047, 0.0090, (2e-4, 7e-3), 2.0, 0.35,
-                True, "root",
-            ),
-            # Fewer frames, decibel display: grey vitreous, coarser grain.
-            Device(
-                "cirrus", (6.0,), 2.0, (4, 8), 0.0042, 0.0120, (1e-3, 2e-3), 2.5, 4.0,
-                False, "log", -33.0, -3.5,
-            ),
-            # Hardly averaged, high floor: noisy.
-            Device(
-                "topcon", (6.0, 6.0, 9.0), 2.3, (2, 4), 0.0052, 0.0130, (2e-3, 4e-3), 2.0, 4.0,
-                False, "log", -33.0, -4.0,
-            ),
-        )
+        # Eye-tracked averaging, noise subtracted, fourth-root display: dark and clean.
+        "spectralis": Device(
+            "spectralis",
+            widths=(5.8, 5.8, 8.7),
+            depth=1.92,
+            frames=(16, 50),
+            axial=0.0047,
+            lateral=0.0090,
+            noise=(2e-4, 7e-3),
+            decay=2.0,
+            noise_decay=0.35,
+            subtracts=True,
+            tone="root",
+        ),
+        # Fewer frames, decibel display: grey vitreous, coarser grain.
+        "cirrus": Device(
+            "cirrus",
+            widths=(6.0,),
+            depth=2.0,
+            frames=(4, 8),
+            axial=0.0042,
+            lateral=0.0120,
+            noise=(1e-3, 2e-3),
+            decay=2.5,
+            noise_decay=4.0,
+            subtracts=False,
+            tone="log",
+            black=-33.0,
+            white=-3.5,
+        ),
+        # Hardly averaged, high floor: noisy.
+        "topcon": Device(
+            "topcon",
+            widths=(6.0, 6.0, 9.0),
+            depth=2.3,
+            frames=(2, 4),
+            axial=0.0052,
+            lateral=0.0130,
+            noise=(2e-3, 4e-3),
+            decay=2.0,
+            noise_decay=4.0,
+            subtracts=False,
+            tone="log",
+            black=-33.0,
+            white=-4.0,
+        ),
     }
-)  # fmt: skip
+)
 
 
 def looks(frames: int) -> int:

@@ -30,6 +30,7 @@ class Eye:
         granules: Texture of the inner choroid.
         lumens: Vessels of the outer choroid, dark where positive.
         lumen_contrast: How dark those are, 0 to 1.
+        lumen_share: From which value on, low for many and large vessels.
         streaks: Uneven transmission of the pigment epithelium.
         pigment: Attenuation below Bruch's membrane, 1/mm.
         illumination: Natural logarithm of the light that gets through the front of the eye.
@@ -52,6 +53,7 @@ class Eye:
     granules: Texture
     lumens: Texture
     lumen_contrast: float
+    lumen_share: float
     streaks: Waves
     pigment: float
     illumination: Waves
@@ -108,14 +110,15 @@ def draw_eye(
         gain={name: float(np.exp(rng.normal(0, 0.18))) for name in LAYERS if name not in SPACES},
         mottle=Texture.draw(rng, (0.004, 0.008, 0.02), (0.004, 0.009, 0.02), (96, 256, 12)),
         granules=Texture.draw(rng, (0.008, 0.014, 0.014), (0.012, 0.026, 0.026), (32, 192, 24)),
-        lumens=Texture.draw(rng, (0.014, 0.028, 0.028), (0.026, 0.052, 0.070), (40, 160, 24)),
-        lumen_contrast=float(rng.uniform(0.3, 0.92)),
+        lumens=Texture.draw(rng, (0.014, 0.028, 0.028), (0.028, 0.065, 0.080), (40, 192, 24)),
+        lumen_contrast=float(rng.uniform(0.4, 0.95)),
+        lumen_share=float(rng.uniform(-0.1, 0.9)),
         streaks=Waves.draw(rng, rng.uniform(0.2, 0.5), (0.06, 0.6), count=24),
-        pigment=float(np.exp(rng.normal(np.log(16.0), 0.4))),
+        pigment=float(np.exp(rng.normal(np.log(17.0), 0.35))),
         illumination=Waves.draw(rng, 0.22, (1.0, 6.0)),
         glint=Waves.draw(rng, rng.uniform(0, 0.12), (0.15, 0.9), count=12),
         hyaloid=float(height) if detached else None,
-        hyaloid_shape=Waves.draw(rng, 0.03, (1.5, 5.0)),
+        hyaloid_shape=Waves.draw(rng, 0.05, (2.5, 7.0)),
         hyaloid_power=float(rng.uniform(1e-4, 1.2e-3)),
         haze=float(2e-4 * max(rng.uniform(-2, 1), 0)),
         fixation=(float(rng.normal(0, 0.25)), float(rng.normal(0, 0.1))),

@@ -18,8 +18,8 @@ from octoscope.errors import OctoscopeError
 from octoscope.files import atomic_folder, digest_of, read_json, write_json
 from octoscope.progress import track
 from octoscope.scans.phantom.bscan import Acquisition, draw_acquisition, positions, render
-from octoscope.scans.phantom.cut import lesion_area
-from octoscope.scans.phantom.diseases import CLASSES
+from octoscope.scans.phantom.cut import cut_eye, lesion_area
+from octoscope.scans.phantom.diseases import CLASSES, HALLMARKS
 from octoscope.scans.phantom.lesions import LESION_VALUES
 from octoscope.scans.phantom.optics import DEVICES
 from octoscope.scans.phantom.patient import Eye, draw_eye
@@ -33,7 +33,7 @@ MANIFEST = "manifest.csv"
 DESCRIPTION = "phantom.json"
 
 LEAST_AREA = 0.008
-"""Lesion in mm² that a scan of a diseased eye shows at least, if any cut of twelve does."""
+"""Area in mm² of what makes the diagnosis that a scan shows at least, if a cut of twelve does."""
 
 
 @dataclass(frozen=True)
@@ -196,11 +196,10 @@ def _already_written(out: Path, config: dict[str, Any]) -> bool:
         raise OctoscopeError(f"{out}: holds something else; choose a new folder for the phantoms")
     there = read_json(out / DESCRIPTION).get("config", {})
     if digest_of(there) != digest_of(config):
-        asked = {**config, **(config["shortcut"] or {})}
-        differs = [k for k in config if digest_of(there.get(k)) != digest_of(config[k])]
+        differs = [name for name in config if digest_of(there.get(name)) != digest_of(config[name])]
         raise OctoscopeError(
-            f"{out}: holds phantoms written with another {', '.join(differs)} "
-            f"(asked: {', '.join(str(asked[k]) for k in differs)}); choose a new folder or delete it"
+            f"{out}: holds phantoms written with other options ({', '.join(differs)} differ); "
+            "choose a new folder or delete it"
         )
     return True
 
@@ -344,7 +343,8 @@ def _cut(eye: Eye, height: int, width: int, seed: int) -> Acquisition:
     areas = []
     for how in tries:
         x, y = positions(eye, replace(how, width=96))
-        areas.append(lesion_area(eye.anatomy, eye.disease, x, y))
+        cut = cut_eye(eye.anatomy, eye.disease, x, y)
+        areas.append(lesion_area(cut, eye.disease, HALLMARKS[eye.disease.label]))
         if areas[-1] >= LEAST_AREA:
             return how
     return tries[int(np.argmax(areas))]

@@ -45,13 +45,15 @@ class Vessels:
             ),
         )
 
-    def chord(self, x: Array, y: Array) -> Array:
-        """Return how much vessel a beam at x, y passes, mm ``(K, ..., W)``."""
+    def off_axis(self, x: Array, y: Array) -> Array:
+        """Return how far a beam at x, y passes from each axis, in radii, ``(K, ..., W)``.
+
+        Beyond the ends of a vessel it is infinite.
+        """
         ahead = (slice(None), *[None] * np.ndim(x))
         dx, dy = x - self.start[:, 0][ahead], y - self.start[:, 1][ahead]
         cos, sin = np.cos(self.angle)[ahead], np.sin(self.angle)[ahead]
         along = dx * cos + dy * sin
         across = dy * cos - dx * sin - self.bend[ahead] * along**2 / 2
         radius = self.caliber[ahead] / 2
-        within = np.abs(along) < self.length[ahead]
-        return 2 * np.sqrt(np.clip(radius**2 - across**2, 0, None)) * within
+        return np.where(np.abs(along) < self.length[ahead], np.abs(across) / radius, np.inf)
