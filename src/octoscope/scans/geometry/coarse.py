@@ -15,12 +15,13 @@ from scipy import ndimage
 from octoscope.scans.geometry.path import cheapest_pair
 from octoscope.scans.geometry.profiles import cumulative, means_beside
 
-ROWS = 84
+ROWS = 72
 """Rows of the reduced B-scan, at most; a row of it covers at least `LEAST_STEP` pixels."""
-COLUMNS = 112
+COLUMNS = 96
 LEAST_STEP = 3.0
-PAD = 3
-"""Rows added above (as vitreous) and below (repeating the last), for surfaces cut by the frame."""
+PAD_ABOVE, PAD_BELOW = 2, 7
+"""Rows added to the frame, so that the ILM can be found at its upper edge and the RPE can leave it
+at the lower one."""
 LEAST_RANGE = 8.0
 """Grey values between vitreous and brightest band under which nothing is looked for."""
 
@@ -30,8 +31,10 @@ ONSET_SATURATES = 0.15
 LIT_COST = 0.12
 """Cost of one bright pixel above the ILM."""
 THIN = 8
-"""Rows of retinal thickness (at most 8 of 84) under which a pair costs `THIN_COST` per row."""
+"""Rows of retinal thickness (of at most 72) under which a pair costs `THIN_COST` per row."""
 THIN_COST = 0.15
+RETINA_FROM = 0.35
+"""Brightness above which pixels at the frame's upper edge are taken for retina."""
 FORBIDDEN = 1e4
 
 
@@ -50,6 +53,11 @@ class Brightness:
     noise: float
     dark: float
     span: float
+
+    @property
+    def lit(self) -> np.ndarray:
+        """``(R, C)`` in [0, 1]: 0 for what is as dark as the vitreous, 1 for what is surely not."""
+        return _lit(self.values, self.noise)
 
 
 def brightness(grey: np.ndarray) -> Brightness | None:
@@ -75,9 +83,11 @@ def brightness(grey: np.ndarray) -> Brightness | None:
 
 def coarse_surfaces(seen: Brightness) -> tuple[np.ndarray, np.ndarray]:
     """Return ILM and RPE as boundaries of the reduced B-scan, each ``(C,)`` in [0, R]."""
-    rows, columns = seen.values.shape
-    above = np.zeros((PAD, columns), np.float32)
-    below = np.repeat(seen.values[-1:], PAD, axis=0)
+    rows = len(seen.values)
+    # Where the frame's first row is too bright for vitreous, the vitreous has been cut off.
+    first = seen.values[:1]
+    above = np.repeat(np.where(first > RETINA_FROM, 0, first), PAD_ABOVE, axis=0)
+    below = np.repeat(seen.values[-1:], PAD_BELOW, axis=0)
     values = np.concatenate([above, seen.values, below])
     bounds = len(values) + 1
     thickness = np.arange(bounds)[None, :] - np.arange(bounds)[:, None]
@@ -85,7 +95,9 @@ def coarse_surfaces(seen: Brightness) -> tuple[np.ndarray, np.ndarray]:
     ilm, rpe = cheapest_pair(
         _ilm_cost(values, seen.noise), _rpe_cost(values), pair.astype(np.float32), STEP_COST
     )
-    return np.clip(ilm - PAD, 0, rows).astype(float), np.clip(rpe - PAD, 0, rows).astype(float)
+    return np.clip(ilm - PAD_ABOVE, 0, rows).astype(float), np.clip(
+        rpe - PAD_ABOVE, 0, rows
+    ).astype(float)
 
 
 def _ilm_cost(values: np.ndarray, noise: float) -> np.ndarray:
@@ -93,8 +105,12 @@ def _ilm_cost(values: np.ndarray, noise: float) -> np.ndarray:
     above, below = means_beside(values, 2)
     step = below - above
     onset = np.clip(step / max(ONSET_SATURATES, 5 * noise), 0, 1) + 0.3 * np.clip(step, 0, 1)
-    lit = np.clip((values - max(0.12, 3 * noise)) / 0.2, 0, 1)
-    return LIT_COST * cumulative(lit) - onset
+    return LIT_COST * cumulative(_lit(values, noise)) - onset
+
+
+def _lit(values: np.ndarray, noise: float) -> np.ndarray:
+    """Return how surely each pixel is brighter than the vitreous and its noise, in [0, 1]."""
+    return np.clip((values - max(0.12, 3 * noise)) / 0.2, 0, 1)
 
 
 def _rpe_cost(values: np.ndarray) -> np.ndarray:
@@ -112,4 +128,4 @@ def _rpe_cost(values: np.ndarray) -> np.ndarray:
     deeper = ridge[::-1].cumsum(axis=0)[::-1]  # ridges at this boundary and below
     left_below = np.zeros_like(deeper)
     left_below[:-3] = deeper[3:]
-    return 0.12 * left_below - np.clip(band / 0.65, 0, 1) - edge - 0.5 * ridge
+    return 0.08 * left_below - np.clip(band / 0.65, 0, 1) - edge - 0.5 * ridge

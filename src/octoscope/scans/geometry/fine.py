@@ -15,7 +15,7 @@ NORMAL_THICKNESS = 75.0
 COLUMN_STEP = 3
 """Pixels across that are averaged into one column of a strip."""
 STEP_COST = (0.12 * np.abs(np.arange(-2, 3))).astype(np.float32)
-LIT_COST = 0.02
+LIT_COST = 0.01
 """Cost of one bright pixel above the ILM."""
 
 
@@ -50,11 +50,16 @@ def fine_surfaces(
     # Averaging along the strip follows the surface, so it costs no sharpness across it.
     strips = ndimage.gaussian_filter1d(strips, 1.0, axis=2)
 
+    deep = strips[1] ** 0.7  # dim retinas and shadows, as in the coarse search
     rise = _rise(strips[0], max(2, round(5 * scale)))
-    fall = -_rise(strips[1] ** 0.7, window)
-    cost = np.stack([LIT_COST * cumulative(np.clip(strips[0] / 0.3, 0, 1)), 0 * fall])
-    cost -= np.stack([rise / _typical(rise), fall / _typical(fall)])
-    path = cheapest_path(cost[:, window:-window].astype(np.float32), STEP_COST) + window
+    fall = -_rise(deep, window)
+    band, _ = means_beside(deep, max(2, round(5 * scale)))
+    lit = cumulative(np.clip(strips[0] / 0.3, 0, 1))
+    ilm_cost = LIT_COST * lit - rise / _typical(rise)
+    # The base of a druse or a detachment is an edge too, but no bright band ends there.
+    rpe_cost = -fall / _typical(fall) - band / _typical(band)
+    cost = np.stack([ilm_cost, rpe_cost])
+    path = cheapest_path(cost[:, window:-window], STEP_COST) + window
     surfaces = start - half + path
     surfaces = ndimage.gaussian_filter1d(surfaces.astype(float), 1.0, axis=1)
     contrast = np.take_along_axis(np.stack([rise, fall]), path[:, None], axis=1)[:, 0]
@@ -70,6 +75,6 @@ def _rise(values: np.ndarray, count: int) -> np.ndarray:
     return below - above
 
 
-def _typical(contrast: np.ndarray) -> float:
-    """Return the contrast of a middling column at its best row."""
-    return max(float(np.median(contrast.max(axis=0))), 0.02)
+def _typical(values: np.ndarray) -> float:
+    """Return what a middling column reaches at its best row."""
+    return max(float(np.median(values.max(axis=0))), 0.02)

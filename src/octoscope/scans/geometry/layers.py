@@ -15,7 +15,7 @@ class RetinaLayers:
     """The inner and the outer surface of the retina.
 
     Rows are counted downwards in pixels, 0 at the centre of the first row: a surface at 11.5 runs
-    between the rows 11 and 12. A surface that leaves the frame runs along its edge, −0.5 or H − 0.5.
+    between the rows 11 and 12. One that leaves the frame runs along its edge, −0.5 or H − 0.5.
 
     Attributes:
         ilm: ``(W,)`` float, the inner limiting membrane: the first lasting step from the dark

@@ -80,12 +80,18 @@ def cheapest_pair(
     trial_one, trial_both = np.empty_like(one), np.empty_like(both)
     for column in range(1, columns):
         before = total[column - 1]
-        one.fill(np.inf)
-        both.fill(np.inf)
-        for j, cost in enumerate(step_cost):
-            np.minimum(one, np.add(before[j : j + rows], cost, out=trial_one), out=one)
-        for j, cost in enumerate(step_cost):
-            np.minimum(both, np.add(one[:, j : j + rows], cost, out=trial_both), out=both)
+        np.copyto(one, before[reach : reach + rows])
+        for k in range(1, reach + 1):
+            up, down = before[reach - k : reach - k + rows], before[reach + k : reach + k + rows]
+            np.minimum(up, down, out=trial_one)
+            trial_one += step_cost[reach + k]
+            np.minimum(one, trial_one, out=one)
+        np.copyto(both, one[:, inner])
+        for k in range(1, reach + 1):
+            up, down = one[:, reach - k : reach - k + rows], one[:, reach + k : reach + k + rows]
+            np.minimum(up, down, out=trial_both)
+            trial_both += step_cost[reach + k]
+            np.minimum(both, trial_both, out=both)
         both += pixel[column]
         np.add(both, pair, out=total[column, inner, inner])
     steps = step_cost[:, None] + step_cost[None, :]

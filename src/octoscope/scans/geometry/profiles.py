@@ -18,11 +18,13 @@ def cumulative(values: np.ndarray) -> np.ndarray:
 def means_beside(values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean of up to `count` rows above and below each boundary, both ``(R + 1, C)``.
 
-    The outermost boundaries have fewer rows, and 0 where there is none.
+    Near the ends there are fewer rows; where there are none, the other side's mean stands in, so
+    that the end of the image is no step.
     """
     total = cumulative(values)
     at = np.arange(len(total))
     first, last = np.maximum(at - count, 0), np.minimum(at + count, len(values))
     above = (total - total[first]) / np.maximum(at - first, 1)[:, None]
     below = (total[last] - total) / np.maximum(last - at, 1)[:, None]
+    above[0], below[-1] = below[0], above[-1]
     return above, below
