@@ -13,6 +13,7 @@ from octoscope.errors import OctoscopeError
 from octoscope.files import atomic_path, digest_of, inside
 
 COLUMNS = ("path", "label", "patient", "eye", "visit", "split", "mask")
+TEXT_COLUMNS = tuple(name for name in COLUMNS if name != "visit")
 SPLITS = ("train", "val", "test")
 EYES = ("OD", "OS")
 
@@ -178,9 +179,13 @@ class ScanTable:
         """Return the rows at positions `index`, classes and notes unchanged."""
         return replace(self, frame=self.frame.iloc[index].reset_index(drop=True))
 
-    def noting(self, *sentences: str, **columns: object) -> ScanTable:
-        """Return a copy with more notes and with `columns` set to new values."""
-        return replace(self, frame=self.frame.assign(**columns), notes=(*self.notes, *sentences))
+    def noting(self, *sentences: str, **columns: Iterable[object]) -> ScanTable:
+        """Return a copy with more notes and with `columns` set to new values ``(N,)``."""
+        plain = {  # left to itself, pandas would make strings of its own kind, where None is NaN
+            name: pd.Series(list(values), dtype=object) if name in TEXT_COLUMNS else values
+            for name, values in columns.items()
+        }
+        return replace(self, frame=self.frame.assign(**plain), notes=(*self.notes, *sentences))
 
     def patients_assumed_distinct(self) -> ScanTable:
         """Return a copy in which every scan without a patient id is a patient of its own."""
@@ -194,7 +199,7 @@ class ScanTable:
         return self.noting(
             f"{int(unknown.sum())} scans without a patient id are taken as that many patients, "
             "as asked; if some are of one patient, every interval is too narrow and splits leak.",
-            patient=pd.Series(invented, dtype=object),
+            patient=invented,
         )
 
     def digest(self) -> str:

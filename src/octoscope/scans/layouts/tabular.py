@@ -11,11 +11,10 @@ from octoscope.errors import OctoscopeError, did_you_mean
 from octoscope.scans.layouts import lesions
 from octoscope.scans.layouts.says import headline, unknown_patients
 from octoscope.scans.layouts.tree import SPLIT_NAMES
-from octoscope.scans.table import COLUMNS, ScanTable
+from octoscope.scans.table import COLUMNS, TEXT_COLUMNS, ScanTable
 
 SUFFIXES = (".csv", ".parquet")
 USUAL_NAMES = ("table.csv", "table.parquet", "manifest.csv", "manifest.parquet")
-TEXT = ("path", "label", "patient", "eye", "split", "mask")
 MAX_BYTES = 2**30
 
 
@@ -117,7 +116,7 @@ def _csv(file: Path) -> pd.DataFrame:
         file,
         sep=separator,
         encoding="utf-8-sig",
-        dtype={name: str for name in names if name.lower() in TEXT},
+        dtype={name: str for name in names if name.lower() in TEXT_COLUMNS},
         keep_default_na=False,  # a class may be called NA or None
         na_values=[""],
         low_memory=False,
@@ -129,7 +128,7 @@ def _parquet(file: Path) -> pd.DataFrame:
     rows = pd.read_parquet(file)
     rows.columns = rows.columns.astype(str)
     for name in rows.columns:
-        if name.strip().lower() in TEXT:
+        if name.strip().lower() in TEXT_COLUMNS:
             rows[name] = rows[name].astype(object).where(rows[name].notna(), None)
     return rows.reset_index(drop=True)
 
