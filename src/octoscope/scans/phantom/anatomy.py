@@ -90,7 +90,7 @@ class Anatomy:
             scale=scale,
             ripple=ripple,
             pit=float(np.exp(rng.normal(0, 0.16))),
-            curvature=float(rng.gamma(2.0, 0.006) - 0.002),
+            curvature=float(rng.gamma(2.0, 0.008) - 0.002),
             undulation=Waves.draw(rng, rng.uniform(0.003, 0.009), (1.0, 4.0), count=6),
             choroid=float(np.clip(rng.normal(0.27, 0.07), 0.12, 0.45)),
             choroid_ripple=Waves.draw(rng, 0.08, (0.7, 3.0), count=8),

@@ -97,6 +97,9 @@ def _choroid(eye: Eye, cut: Cut, d: Array) -> Array:
     lumen = 1 / (1 + np.exp(-6 * (eye.lumens(d, x, y) - np.float32(eye.lumen_share))))
     large = np.clip((d - 0.03) / 0.06, 0, 1) * np.clip((thick - d) / 0.04, 0, 1)
     stripes = eye.streaks(x, y).astype(np.float32) * np.clip(d / 0.12, 0, 1)
+    # Where the epithelium is damaged more light gets through, unevenly.
+    loss = photoreceptor_loss(cut.thickness, eye.disease).astype(np.float32)
+    stripes = stripes * (1 + 2 * loss) + 0.6 * loss * (cut.thickness["MATERIAL"] == 0)
     fade = np.exp(stripes - np.float32(eye.pigment) * np.maximum(d - 0.04, 0))
     power = inner * (1 - np.float32(eye.lumen_contrast) * large * lumen) * fade
     disc = disc_cover(eye.anatomy, x, y).astype(np.float32)
@@ -118,7 +121,7 @@ def _paint_pockets(
 ) -> None:
     """Put cysts (dark) and exudates (bright, with a shadow) into the retina."""
     for pocket in pockets_within(cut, eye.disease):
-        top, bottom = pocket_bounds(pocket, cut, eye.disease.rough)
+        top, bottom = pocket_bounds(pocket, cut)
         columns = np.flatnonzero(bottom > top)
         if not len(columns):
             continue

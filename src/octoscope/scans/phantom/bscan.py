@@ -88,7 +88,7 @@ def draw_acquisition(
         width=width,
         y=float(drawn_y if y is None else y),
         centre=float(eye.fixation[0] + rng.normal(0, 0.15)),
-        tilt=float(rng.normal(0, 0.045)),
+        tilt=float(rng.normal(0, 0.055)),
         placing=float(rng.uniform(0.15, 0.75)),
         field=float(rng.choice(device.widths)),
         frames=int(rng.integers(device.frames[0], device.frames[1] + 1)),

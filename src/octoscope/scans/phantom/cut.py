@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from octoscope.scans.phantom.anatomy import (
     healthy_thickness,
     stack,
 )
-from octoscope.scans.phantom.fields import Array, Waves
+from octoscope.scans.phantom.fields import Array
 from octoscope.scans.phantom.lesions import (
     LESION_VALUES,
     SPACE_LESIONS,
@@ -34,12 +34,14 @@ class Cut:
         y: From the fovea upwards.
         thickness: Of every layer of `LAYERS`.
         depth: Of the inner boundary of every layer, and of "BM", from the top of the frame.
+        uneven: Factors on the height of the inner and the outer half of pockets.
     """
 
     x: Array
     y: Array
     thickness: Mapping[str, Array]
     depth: Mapping[str, Array]
+    uneven: tuple[Array, Array]
 
     @property
     def surfaces(self) -> dict[str, Array]:
@@ -50,7 +52,7 @@ class Cut:
 
     def shifted(self, by: Array | float) -> Cut:
         """Return the cut with all depths moved by `by` mm, a number or ``(..., W)``."""
-        return Cut(self.x, self.y, self.thickness, {name: d + by for name, d in self.depth.items()})
+        return replace(self, depth={name: d + by for name, d in self.depth.items()})
 
 
 def cut_eye(anatomy: Anatomy, disease: Disease, x: Array, y: Array) -> Cut:
@@ -60,28 +62,25 @@ def cut_eye(anatomy: Anatomy, disease: Disease, x: Array, y: Array) -> Cut:
     """
     x, y = np.broadcast_arrays(np.asarray(x, float), np.asarray(y, float))
     thickness = diseased_thickness(healthy_thickness(anatomy, x, y), disease, x, y)
-    return Cut(x, y, thickness, stack(thickness, bruch_depth(anatomy, x, y)))
+    # The two walls of a pocket are uneven each in its own way.
+    inner, outer = disease.rough(x, y), disease.rough(y, x)
+    uneven = (np.clip(1 + inner, 0.4, 1.1), np.clip(1 + outer, 0.4, 1.1))
+    return Cut(x, y, thickness, stack(thickness, bruch_depth(anatomy, x, y)), uneven)
 
 
-def pocket_bounds(pocket: Pocket, cut: Cut, rough: Waves) -> tuple[Array, Array]:
+def pocket_bounds(pocket: Pocket, cut: Cut) -> tuple[Array, Array]:
     """Return the depth of the top and bottom of a pocket, mm ``(..., W)``; equal outside it."""
     room = cut.thickness[pocket.layer]
     middle = cut.depth[pocket.layer] + pocket.level * room
     half = pocket.half(cut.x, cut.y, room)
-    # The inner and the outer wall are uneven each in its own way.
-    inner = np.clip(1 + rough(cut.x, cut.y), 0.4, 1.1)
-    outer = np.clip(1 + rough(cut.y + pocket.level, cut.x), 0.4, 1.1)
+    inner, outer = cut.uneven
     return middle - half * inner, middle + half * outer
 
 
 def pockets_within(cut: Cut, disease: Disease) -> list[Pocket]:
     """Return the pockets that reach into the y of the cut (a B-scan passes most of them by)."""
-    low, high = cut.y.min(), cut.y.max()
-    return [
-        pocket
-        for pocket in disease.pockets
-        if low - pocket.place.reach < pocket.place.y < high + pocket.place.reach
-    ]
+    low, high = float(cut.y.min()), float(cut.y.max())
+    return [pocket for pocket in disease.pockets if pocket.place.touches(low, high)]
 
 
 def lesion_bounds(cut: Cut, disease: Disease) -> Iterator[tuple[str, Array, Array]]:
@@ -90,7 +89,7 @@ def lesion_bounds(cut: Cut, disease: Disease) -> Iterator[tuple[str, Array, Arra
         below = (*LAYERS, "BM")[LAYERS.index(space) + 1]
         yield name, cut.depth[space], cut.depth[below]
     for pocket in pockets_within(cut, disease):
-        yield pocket.name, *pocket_bounds(pocket, cut, disease.rough)
+        yield pocket.name, *pocket_bounds(pocket, cut)
 
 
 def lesion_mask(cut: Cut, disease: Disease, height: int, step: float) -> Array:

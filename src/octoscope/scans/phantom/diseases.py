@@ -52,13 +52,13 @@ def _at(point: Array, radius: float, oblong: float = 1.0) -> Place:
 
 def drusen(severity: float, rng: np.random.Generator) -> Disease:
     """Return soft drusen: many mounds under the pigment epithelium around the fovea."""
-    points = scattered(rng, 90, np.zeros(2), 1.1, 0.15)
+    points = scattered(rng, 90, np.zeros(2), 1.0, 0.15)
     size = rng.gamma(5.0, 1 / 5, len(points)) * rng.uniform(0.8, 1.3)
     oblong = rng.uniform(0.8, 1.3, len(points))
     sharpness = rng.uniform(0.8, 1.8, len(points))
     grown = 0.5 + 0.5 * severity
-    wide = 0.15 * np.sqrt(size) * (0.6 + 0.4 * severity)
-    high = np.clip(np.minimum(0.060 * size * grown, 0.7 * wide), 0.012, 0.13)
+    wide = 0.17 * np.sqrt(size) * (0.6 + 0.4 * severity)
+    high = np.clip(np.minimum(0.070 * size * grown, 0.7 * wide), 0.012, 0.13)
     mounds = [
         Mound("DRUSEN", _at(point, radius=r, oblong=o), height=h, sharpness=k)
         for point, r, o, h, k in zip(points, wide, oblong, high, sharpness, strict=True)
@@ -68,7 +68,7 @@ def drusen(severity: float, rng: np.random.Generator) -> Disease:
         severity,
         mounds[: _some(mounds, severity)],
         rough=Waves.draw(rng, 0.20, (0.07, 0.4), count=16),
-        disruption=0.5,
+        disruption=0.65,
     )
 
 
@@ -78,7 +78,7 @@ def dme(severity: float, rng: np.random.Generator) -> Disease:
     swellings, cysts = [], []
     for k in range(3):
         middle = rng.normal(0, 0.35 if k == 0 else 0.9, 2)
-        broad, high = rng.uniform(0.6, 1.1), rng.uniform(0.12, 0.28) * (1.0 if k == 0 else 0.6)
+        broad, high = rng.uniform(0.6, 1.1), rng.uniform(0.13, 0.34) * (1.0 if k == 0 else 0.6)
         swellings.append(Swelling(_at(middle, broad), high * grown))
         outer = scattered(rng, 70, middle, 0.42, 0.10)
         inner = scattered(rng, 60, middle, 0.50, 0.10)
@@ -97,7 +97,7 @@ def dme(severity: float, rng: np.random.Generator) -> Disease:
                 for point, s, t, v in zip(points, size, tall, level, strict=True)
             ]
             cysts += cluster[: _some(cluster, severity)]
-    large, radius, high = rng.uniform() < 0.35, rng.uniform(0.13, 0.26), rng.uniform(0.15, 0.30)
+    large, radius, high = rng.uniform() < 0.45, rng.uniform(0.14, 0.30), rng.uniform(0.15, 0.35)
     middle = rng.normal(0, 0.08, 2)
     if large:
         swellings.append(Swelling(_at(middle, 1.4 * radius + 0.15), high * grown, flat=1.6))
@@ -115,8 +115,8 @@ def dme(severity: float, rng: np.random.Generator) -> Disease:
             "hard_exudate",
             "ONL",
             float(v),
-            _at(point, float(np.clip(0.034 * s * grown**0.5, 0.014, 0.08))),
-            half_height=float(np.clip(0.013 * s * grown**0.5, 0.007, 0.030)),
+            _at(point, float(np.clip(0.034 * s * grown**0.5, 0.014, 0.045))),
+            half_height=float(np.clip(0.013 * s * grown**0.5, 0.007, 0.024)),
         )
         for point, s, v in zip(spots, size, level, strict=True)
     ]
@@ -145,11 +145,11 @@ def cnv(severity: float, rng: np.random.Generator) -> Disease:
 
     kind = rng.choice(["under", "over", "both"], p=[0.35, 0.3, 0.35])
     under = [
-        mound("PED", 0.15, (0.6, 1.4), (0.06, 0.22)),
+        mound("PED", 0.15, (0.7, 1.7), (0.07, 0.24)),
         *(mound("PED", 0.8, (0.15, 0.45), (0.03, 0.09)) for _ in range(4)),
     ]
     over = [
-        mound("MATERIAL", 0.15, (0.5, 1.2), (0.06, 0.18)),
+        mound("MATERIAL", 0.15, (0.6, 1.5), (0.08, 0.22)),
         *(mound("MATERIAL", 0.6, (0.2, 0.5), (0.03, 0.08)) for _ in range(2)),
     ]
     fluid = [mound("FLUID", 0.3, (0.7, 1.6), (0.06, 0.18))]

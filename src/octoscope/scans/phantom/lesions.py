@@ -59,9 +59,9 @@ class Place:
         """Half width along y in mm."""
         return self.radius * self.oblong
 
-    def touches(self, y: Array) -> bool:
-        """Say whether it can lie under any of the positions y (mm)."""
-        return bool(y.min() - self.reach < self.y < y.max() + self.reach)
+    def touches(self, low: float, high: float) -> bool:
+        """Say whether it reaches into the band low < y < high (mm)."""
+        return low - self.reach < self.y < high + self.reach
 
     def distance2(self, x: Array, y: Array) -> Array:
         """Return the squared distance from the middle ``(..., W)``, 1 at the edge."""
@@ -191,8 +191,9 @@ def diseased_thickness(
             t[name] = t[name] + share * height
     lifts = {space: np.zeros(np.broadcast_shapes(np.shape(x), np.shape(y))) for space in SPACES}
     uneven = np.clip(1 + disease.rough(x, y), 0.2, 1.8)
+    low, high = float(np.min(y)), float(np.max(y))
     for mound in disease.mounds:
-        if not mound.lifted.touches(y):
+        if not mound.lifted.touches(low, high):
             continue
         height = mound(x, y)
         if mound.space != "FLUID":

@@ -68,7 +68,8 @@ class Shortcut:
             return replace(how, height=round(0.75 * how.height), crop=0.75)
         if self.kind == "device":
             device = DEVICES[PLANTED_DEVICE]
-            return replace(how, device=device, frames=device.frames[1])
+            noise = float(np.sqrt(np.prod(device.noise)))
+            return replace(how, device=device, frames=device.frames[0], noise=noise)
         return how
 
     def after(self, image: Array, rng: np.random.Generator) -> Array:

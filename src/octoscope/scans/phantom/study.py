@@ -32,8 +32,8 @@ GENERATOR = 1
 MANIFEST = "manifest.csv"
 DESCRIPTION = "phantom.json"
 
-LEAST_AREA = 0.008
-"""Area in mm² of what makes the diagnosis that a scan shows at least, if a cut of twelve does."""
+LEAST_AREA = 0.015
+"""Area in mm² of what makes the diagnosis that a scan shows at least, if a cut of eight does."""
 
 
 @dataclass(frozen=True)
@@ -339,7 +339,7 @@ def _cut(eye: Eye, height: int, width: int, seed: int) -> Acquisition:
     """Draw an acquisition that passes through a lesion, if the eye has any."""
     if eye.disease.label == "NORMAL":
         return draw_acquisition(eye, height, width, seed)
-    tries = [draw_acquisition(eye, height, width, s) for s in range(seed, seed + 12)]
+    tries = [draw_acquisition(eye, height, width, s) for s in range(seed, seed + 8)]
     areas = []
     for how in tries:
         x, y = positions(eye, replace(how, width=96))
