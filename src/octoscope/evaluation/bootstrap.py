@@ -71,6 +71,10 @@ class Weights:
         for counts in self._chunks(len(self.unit)):
             yield Weights(self.unit, counts)
 
+    def rows(self, scans: np.ndarray) -> Weights:
+        """Return the same resamples for the scans at positions (or in mask) `scans` only."""
+        return Weights(self.unit[scans], self.counts)
+
     def of(self, scans: np.ndarray) -> np.ndarray:
         """Return the weights ``(n, R)`` of the scans at positions `scans` ``(n,)``."""
         return self.counts.take(self.unit[scans], axis=0)

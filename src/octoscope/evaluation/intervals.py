@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import beta
 
 from octoscope.evaluation.bootstrap import Weights, percentile_interval
 
@@ -104,6 +103,6 @@ def _unflattened(number: Interval, trials: Sequence[int]) -> Interval:
     if not trials:
         return {**number, "low": np.nan, "high": np.nan, "how": "no spread"}
     tail = (1 - LEVEL) / 2
-    bound = float(np.mean([beta.ppf(tail, n, 1) for n in trials]))  # n successes in n trials
+    bound = float(np.mean([tail ** (1 / n) for n in trials]))  # n successes in n trials
     low, high = (bound, 1.0) if value == 1 else (0.0, 1 - bound)
     return {**number, "low": low, "high": high, "how": "exact"}

@@ -1,0 +1,261 @@
+"""The score table: one row per scan, model, method and metric; and its summary with intervals.
+
+Columns: ``scan, patient, model, seed, method, metric, value, higher_is_better``; localisation
+adds ``lesion`` and ``label``. A value that is undefined for a scan is NaN; summaries leave it
+out and count it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from octoscope.errors import OctoscopeError
+from octoscope.evaluation.bootstrap import Weights, resample_patients
+from octoscope.evaluation.intervals import interval
+from octoscope.files import atomic_path
+
+COLUMNS = (
+    "scan", "patient", "model", "seed", "method", "metric", "value", "higher_is_better",
+)  # fmt: skip
+KEYS = ("model", "method", "lesion", "metric")
+ANY_LESION = "any"
+
+
+def check_scores(scores: pd.DataFrame, source: str = "the scores") -> None:
+    """Check a score table.
+
+    Raises:
+        OctoscopeError: If a column is missing or a row stands twice. The message names `source`.
+    """
+    missing = [column for column in COLUMNS if column not in scores.columns]
+    if missing:
+        raise OctoscopeError(f"{source}: lacks the column {missing[0]}; score the maps again")
+    names = ["scan", "model", "seed", "method", "metric"]
+    names += ["lesion"] if "lesion" in scores.columns else []
+    twice = scores.duplicated(names)
+    if twice.any():
+        first = ", ".join(str(scores[name][twice].iloc[0]) for name in names)
+        raise OctoscopeError(f"{source}: {first} stands twice; score each map once")
+
+
+def save_scores(scores: pd.DataFrame, path: Path) -> None:
+    """Write a score table as Parquet, atomically, after checking it."""
+    check_scores(scores, str(path))
+    with atomic_path(path) as temporary:
+        scores.to_parquet(temporary, index=False)
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """Read and check a score table.
+
+    Raises:
+        OctoscopeError: If it is missing or not a score table.
+    """
+    if not path.is_file():
+        raise OctoscopeError(f"{path}: no such file; score the maps first")
+    try:
+        scores = pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise OctoscopeError(f"{path}: not a Parquet file ({reason}); score again") from None
+    check_scores(scores, str(path))
+    return scores
+
+
+def summarise(
+    scores: pd.DataFrame,
+    by: Sequence[str] = KEYS,
+    *,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Average every metric over scans (and seeds), with a patient-clustered interval.
+
+    Scans and seeds of one patient are resampled together, so that pooling seeds cannot narrow
+    an interval beyond what the patients allow. All groups meet the same resamples.
+
+    Args:
+        scores: A score table.
+        by: Columns whose values make a group; add ``seed`` or ``label`` to split further.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        One row per group: the columns of `by`, ``value, low, high, scans, patients, undefined``
+        (rows without a value) and ``higher_is_better``, in order of first appearance.
+    """
+    check_scores(scores)
+    by = [column for column in by if column in scores.columns]
+    weights = resample_patients(scores["patient"], resamples, seed)
+    rows: list[dict[str, Any]] = []
+    groups = scores.groupby(by, sort=False, dropna=False)
+    number = groups.ngroup().to_numpy()  # counts up in the order in which groups come
+    for key, group in groups:
+        places = np.flatnonzero(number == len(rows))
+        there = group["value"].notna().to_numpy()
+        defined = group[there]
+        one, drawn = _resampled_mean(defined[["value"]], weights.rows(places[there]))
+        patients = defined["patient"].nunique()
+        rows.append(
+            {
+                **dict(zip(by, key, strict=True)),
+                **interval(one[0], drawn[:, 0], patients),
+                "scans": defined["scan"].nunique(),
+                "patients": patients,
+                "undefined": int(group["value"].isna().sum()),
+                "higher_is_better": group["higher_is_better"].iloc[0],
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Chance:
+    """What a share of mass is measured against.
+
+    Attributes:
+        mass: Metric that holds the mass.
+        expected: Metric that holds the mass of a map that knows nothing.
+        fills: How `expected` is said in a sentence; ``{}`` is its percentage.
+        name: What the lift is a multiple of.
+    """
+
+    mass: str
+    expected: str
+    fills: str
+    name: str
+
+
+CHANCES = {
+    "frame": Chance(
+        "relevance_mass", "lesion_area", "which fill {} % of the frame", "chance"
+    ),
+    "retina": Chance(
+        "relevance_mass_retina", "lesion_area_retina", "which fill {} % of the retina",
+        "chance within the retina",
+    ),
+    "other scans": Chance(
+        "relevance_mass", "mass_of_other_scans",
+        "where maps of other patients of the class put {} %", "what those put there",
+    ),
+}  # fmt: skip
+"""Ever stronger chances: a constant map; one constant over the retina; another patient's map."""
+
+
+def lift_summary(
+    scores: pd.DataFrame,
+    by: Sequence[str] = ("model", "method", "lesion"),
+    *,
+    chance: str = "frame",
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Say how much more of their mass the maps put on lesions than chance would.
+
+    The lift is a ratio of means, mean mass / mean expected mass over the same scans. (The mean
+    of the ratios of single scans is at the mercy of the smallest lesion.)
+
+    Args:
+        scores: A score table of localisation.
+        by: Columns whose values make a group.
+        chance: One of `CHANCES`.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
+
+    Returns:
+        One row per group: the columns of `by`, ``mass, mass_low, mass_high, expected, lift,
+        lift_low, lift_high, scans, patients, no_lesion, empty_maps, verdict, sentence``; the
+        two counts are rows left out. Empty if the scores do not hold this chance.
+    """
+    check_scores(scores)
+    against = CHANCES[chance]
+    by = [column for column in by if column in scores.columns]
+    kept = scores[scores["metric"].isin([against.mass, against.expected])]
+    if set(kept["metric"]) != {against.mass, against.expected}:
+        return pd.DataFrame()
+    identity = [*dict.fromkeys(["scan", "patient", "seed", *by])]
+    wide = kept.pivot(index=identity, columns="metric", values="value").reset_index()
+    wide = wide.rename(columns={against.mass: "mass", against.expected: "expected"})
+    weights = resample_patients(wide["patient"], resamples, seed)
+    rows: list[dict[str, Any]] = []
+    for key in scores[by].drop_duplicates().itertuples(index=False, name=None):
+        member = (wide[by] == key).all(axis=1)
+        if not member.any():
+            continue
+        there = (member & wide["mass"].notna() & (wide["expected"] > 0)).to_numpy()
+        group, defined = wide[member], wide[there]
+        patients = defined["patient"].nunique()
+        (mass, expected), drawn = _resampled_mean(
+            defined[["mass", "expected"]], weights.rows(there)
+        )
+        share = interval(mass, drawn[:, 0], patients)
+        lift = interval(mass / expected, drawn[:, 0] / drawn[:, 1], patients)
+        row: dict[str, Any] = {
+            **dict(zip(by, key, strict=True)),
+            **{"mass": mass, "mass_low": share["low"], "mass_high": share["high"]},
+            "expected": expected,
+            **{"lift": lift["value"], "lift_low": lift["low"], "lift_high": lift["high"]},
+            "scans": defined["scan"].nunique(),
+            "patients": patients,
+            "no_lesion": int((group["expected"] == 0).sum()),
+            "empty_maps": int((group["mass"].isna() & (group["expected"] > 0)).sum()),
+            "verdict": verdict(lift["low"], lift["high"]),
+        }
+        rows.append({**row, "sentence": lift_sentence(row, chance)})
+    return pd.DataFrame(rows)
+
+
+def verdict(low: float, high: float, chance: float = 1.0) -> str:
+    """Return 'above chance', 'below chance', 'not told from chance' or 'no interval'."""
+    if not np.isfinite([low, high]).all():
+        return "no interval"
+    if low > chance:
+        return "above chance"
+    return "below chance" if high < chance else "not told from chance"
+
+
+def lift_sentence(row: dict[str, Any], chance: str = "frame") -> str:
+    """Return one row of `lift_summary` in words.
+
+    For example: "gradcam of resnet18 puts 31 % [27, 35] of its mass on lesions, which fill
+    6.0 % of the frame: 5.2× [4.6, 5.9] chance."
+    """
+    against = CHANCES[chance]
+    who = " of ".join(str(row[part]) for part in ("method", "model") if part in row) or "The map"
+    lesion = row.get("lesion", ANY_LESION)
+    what = "lesions" if lesion == ANY_LESION else f"lesions of type {lesion}"
+    if not np.isfinite(row["mass"]):
+        return f"{who}: no scan has both a map and {what}, so nothing can be said."
+    fills = against.fills.format(f"{100 * row['expected']:.1f}")
+    if not np.isfinite(row["lift_low"]):
+        return (
+            f"{who} puts {100 * row['mass']:.0f} % of its mass on {what}, {fills}: "
+            f"{row['lift']:.1f}× {against.name} (of one patient, so without an interval)."
+        )
+    ending = "" if row["verdict"] == "above chance" else f" ({row['verdict']})"
+    return (
+        f"{who} puts {100 * row['mass']:.0f} % [{100 * row['mass_low']:.0f}, "
+        f"{100 * row['mass_high']:.0f}] of its mass on {what}, {fills}: {row['lift']:.1f}× "
+        f"[{row['lift_low']:.1f}, {row['lift_high']:.1f}] {against.name}{ending}."
+    )
+
+
+def _resampled_mean(columns: pd.DataFrame, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
+    """Return the means ``(C,)`` of columns, and their resamples ``(R, C)``; NaN of no rows.
+
+    The resamples are drawn from the patients of the whole table, the same for every group; one
+    that holds no patient of a group is undefined there.
+    """
+    values = columns.to_numpy(dtype=np.float64)
+    if len(values) == 0:
+        nothing = np.full((1, values.shape[1]), np.nan)
+        return nothing[0], nothing
+    sums = weights.sums(np.hstack([values, np.ones((len(values), 1))]))
+    with np.errstate(invalid="ignore"):
+        return values.mean(axis=0), sums[:, :-1] / sums[:, -1:]
