@@ -182,7 +182,9 @@ def test_a_class_with_two_patients_goes_to_train_and_val() -> None:
 
 def test_unknown_patients_are_one_until_the_user_says_otherwise() -> None:
     table = table_of([*cohort(), *[("NORMAL", None, None)] * 18])
-    with pytest.raises(OctoscopeError, match=r"18 scans of class NORMAL.*--unknown-patients dist"):
+    with pytest.raises(
+        OctoscopeError, match=r"NORMAL has 18 scans without a.*--unknown-patients dist"
+    ):
         ready_splits(table)
     done = ready_splits(table, unknown_patients="distinct")
     normal = done.frame[done.frame["label"] == "NORMAL"]
@@ -312,8 +314,8 @@ def test_rows_without_a_split_join_train_unless_their_patient_is_held_out() -> N
     more = [("A", "new", None), ("A", "p0", None), ("A", "v0", None)]
     done = ready_splits(table_of([*rows, *more]))
     assert done.frame["split"].tolist()[-3:] == ["train", "train", None]
-    assert any("2 scans without a split join train" in note for note in done.notes)
-    assert any("1 scans without a split are not used" in note for note in done.notes)
+    assert any("2 scans without a split: put in train" in note for note in done.notes)
+    assert any("1 scan without a split not used" in note for note in done.notes)
 
 
 # --- overlap ------------------------------------------------------------------------------------
@@ -333,7 +335,7 @@ def test_overlap_can_be_moved_out_of_train() -> None:
     assert not straddling(done)
     require_no_overlap(done)
     assert (done.frame["split"] == "test").equals(table.frame["split"] == "test")
-    assert any("taken out of use because 5 patients" in note for note in done.notes)
+    assert any("taken out of use, because 5 patients" in note for note in done.notes)
     assert done.frame["split"].isna().sum() > 0
     assert ready_splits(done) == done  # nothing more to do
 

@@ -6,8 +6,8 @@ import pandas as pd
 
 from octoscope.errors import OctoscopeError
 from octoscope.scans.layouts import lesions, tabular
-from octoscope.scans.layouts.says import first_of
 from octoscope.scans.layouts.tree import IMAGES, MASKS, Tree, stem
+from octoscope.scans.wording import first_of, many
 
 FROM_TREE = ("label", "patient", "split", "mask")
 """Columns that the tree itself gives; a manifest only fills their gaps."""
@@ -43,10 +43,10 @@ def find_masks(tree: Tree, paths: list[str]) -> tuple[list[str | None], list[str
         lying[*parts[:at], MASKS, *parts[at + 1 :]] = mask
     found = [_mask_of(stem(path).split("/"), bases, lying) for path in paths]
     count = sum(mask is not None for mask in found)
-    notes = [f"{count:,} of {len(paths):,} scans have a lesion mask."]
+    notes = [f"lesion masks found for {count:,} of {many(len(paths), 'scan')}."]
     orphans = sorted(set(lying.values()) - {mask for mask in found if mask is not None})
     if orphans:
-        notes.append(f"{len(orphans):,} masks belong to no scan ({first_of(orphans)}).")
+        notes.append(f"{many(len(orphans), 'mask')} without a scan ({first_of(orphans)}).")
     return found, notes
 
 
@@ -98,7 +98,7 @@ def merge_manifests(tree: Tree, frame: pd.DataFrame) -> tuple[pd.DataFrame, list
         absent = rows.index.difference(frame.index)
         if len(absent):
             notes.append(
-                f"{file} names {len(absent):,} files that are not there ({first_of(list(absent))})."
+                f"{file}: {many(len(absent), 'row')} without a scan ({first_of(list(absent))})."
             )
         if "mask" in rows:
             rows["mask"] = prefix + rows["mask"]
@@ -120,7 +120,7 @@ def _merge(frame: pd.DataFrame, rows: pd.DataFrame, file: str) -> tuple[pd.DataF
             clash = own.notna() & given.notna() & (own.astype(str) != given.astype(str))
             if clash.any():
                 notes.append(
-                    f"{file} gives another {column} for {int(clash.sum()):,} scans "
+                    f"{file}: another {column} for {many(int(clash.sum()), 'scan')} "
                     f"({first_of(list(frame.index[clash]))}); names and folders were believed; "
                     f"to believe it instead, pass {file} itself."
                 )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from octoscope.scans.layouts import companions
-from octoscope.scans.layouts.says import first_of, headline, unknown_patients
 from octoscope.scans.layouts.tree import IMAGES, SPLIT_NAMES, Tree, split_of
 from octoscope.scans.table import ScanTable
+from octoscope.scans.wording import first_of, headline, many, unknown_patients
 
 
 def read(tree: Tree) -> ScanTable:
@@ -35,14 +35,14 @@ def read(tree: Tree) -> ScanTable:
     bare = frame.loc[frame["label"].isna(), "path"].tolist()
     if bare:
         notes.append(
-            f"{len(bare):,} images lie in no class folder ({first_of(bare)}) and have no label."
+            f"{many(len(bare), 'image')} in no class folder ({first_of(bare)}), so without a label."
         )
     shared = frame.dropna(subset=["patient"]).groupby("patient")["label"].nunique()
     shared = shared[shared > 1]
     if len(shared):
         notes.append(
-            f"{len(shared):,} patients have scans in several classes (first: {shared.index[0]}); "
-            "folders of one name are taken as one person."
+            f"{many(len(shared), 'patient')} with scans in several classes "
+            f"(first: {shared.index[0]}): folders of one name are taken as one person."
         )
     return ScanTable.from_frame(
         frame,

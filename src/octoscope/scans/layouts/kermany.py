@@ -15,9 +15,9 @@ import pandas as pd
 
 from octoscope.errors import OctoscopeError
 from octoscope.scans.layouts import companions
-from octoscope.scans.layouts.says import first_of, headline, unknown_patients
 from octoscope.scans.layouts.tree import IMAGES, SPLIT_NAMES, Tree, split_of, stem
 from octoscope.scans.table import ScanTable
+from octoscope.scans.wording import first_of, headline, many, unknown_patients
 
 CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
 
@@ -73,17 +73,17 @@ def read(tree: Tree, names: list[Name]) -> ScanTable:
     frame, lesions, notes = companions.join(tree, frame)
     if contradicting:
         notes.append(
-            f"{len(contradicting):,} scans lie in the folder of another class than their name says "
-            f"({first_of(contradicting)}); they are labelled by the folder."
+            f"{many(len(contradicting), 'scan')} in the folder of another class than the name says "
+            f"({first_of(contradicting)}): labelled by the folder."
         )
     if by_folder:
         notes.append(
-            f"{len(by_folder):,} scans are not named CLASS-patient-n ({first_of(by_folder)}); "
-            "they are labelled by their folder, their patients are unknown."
+            f"{many(len(by_folder), 'scan')} not named CLASS-patient-n ({first_of(by_folder)}): "
+            "labelled by the folder, patient unknown."
         )
     if unread:
         notes.append(
-            f"{len(unread):,} images are left out: neither name nor folder gives their class "
+            f"{many(len(unread), 'image')} left out, as neither name nor folder gives the class "
             f"({first_of(unread)})."
         )
     notes += _twice(frame["path"])
@@ -172,6 +172,6 @@ def _twice(paths: pd.Series) -> list[str]:
     if not again.any():
         return []
     return [
-        f"{int(again.sum()):,} file names occur again in another folder "
+        f"{many(int(again.sum()), 'file name')} found again in another folder "
         f"({first_of(paths[again].tolist())}); are the data in there twice?"
     ]

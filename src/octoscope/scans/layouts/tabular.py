@@ -9,9 +9,9 @@ import pandas as pd
 
 from octoscope.errors import OctoscopeError, did_you_mean
 from octoscope.scans.layouts import lesions
-from octoscope.scans.layouts.says import headline, unknown_patients
 from octoscope.scans.layouts.tree import SPLIT_NAMES
 from octoscope.scans.table import COLUMNS, TEXT_COLUMNS, ScanTable
+from octoscope.scans.wording import first_of, headline, many, unknown_patients
 
 SUFFIXES = (".csv", ".parquet")
 USUAL_NAMES = ("table.csv", "table.parquet", "manifest.csv", "manifest.parquet")
@@ -164,8 +164,8 @@ def _require_files(file: Path, root: Path, paths: pd.Series) -> None:
         if name not in listings[folder]:
             missing.append(path)
     if missing:
-        are = "file that it names is" if len(missing) == 1 else "files that it names are"
         raise OctoscopeError(
-            f"{file}: {len(missing):,} of the {are} missing (first: {root / missing[0]}); "
-            "put them there or remove their rows"
+            f"{file}: names {many(len(missing), 'missing file')} "
+            f"({first_of([str(root / path) for path in missing])}); put what is missing there or "
+            "remove its rows"
         )

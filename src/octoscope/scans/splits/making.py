@@ -10,6 +10,7 @@ import pandas as pd
 from octoscope.errors import OctoscopeError
 from octoscope.scans.splits.assignment import assign_patients
 from octoscope.scans.table import SPLITS, ScanTable
+from octoscope.scans.wording import many
 
 FRACTIONS = (0.7, 0.15, 0.15)
 VALIDATION_FRACTION = 0.15
@@ -92,10 +93,10 @@ def carve_validation(
         raise OctoscopeError(f"a validation fraction of {fraction} is not in (0, 0.5]")
     done = move_to_val(table, rows, fraction, least_per_class, seed)
     val = done.split("val")
-    returned = f"; the {given:,} scans of the given val were returned to train first"
+    returned = f"; the given val of {many(given, 'scan')} was returned to train first"
     return done.noting(
-        f"validation was carved out of train by patient (seed {seed}): {len(val):,} scans of "
-        f"{len(set(val.groups)):,} patients{returned if given else ''}.",
+        f"validation was carved out of train by patient (seed {seed}): {many(len(val), 'scan')} of "
+        f"{many(len(set(val.groups)), 'patient')}{returned if given else ''}.",
         *_missing_classes(done, ["val"]),
     )
 
@@ -134,13 +135,14 @@ def _require_patients(table: ScanTable, rows: np.ndarray, least: int, purpose: s
         unknown = int((of_class & frame["patient"].isna()).sum())
         if unknown:
             raise OctoscopeError(
-                f"{table.root}: the {unknown:,} scans of class {name} without a patient id count "
-                f"as one patient, so the class cannot {purpose}; if each is of another patient, "
-                "say so with --unknown-patients distinct (patients_assumed_distinct in Python)"
+                f"{table.root}: class {name} has {many(unknown, 'scan')} without a patient id, "
+                f"which count as one patient, so it cannot {purpose}; if each is of another "
+                "patient, say so with --unknown-patients distinct "
+                "(patients_assumed_distinct in Python)"
             )
         raise OctoscopeError(
-            f"{table.root}: class {name} has {patients} "
-            f"{'patient' if patients == 1 else 'patients'} ({groups[of_class].iloc[0]}"
+            f"{table.root}: class {name} has {many(patients, 'patient')} "
+            f"({groups[of_class].iloc[0]}"
             f"{', …' if patients > 1 else ''}), so it cannot {purpose}; add patients or remove "
             "the class"
         )
@@ -150,8 +152,8 @@ def _sizes(table: ScanTable) -> str:
     """Return "train 210 scans of 42 patients, val …"."""
     split, groups = table.frame["split"].to_numpy(dtype=object), table.groups
     return ", ".join(
-        f"{name} {int((split == name).sum()):,} scans of "
-        f"{len(set(groups[split == name])):,} patients"
+        f"{name} {many(int((split == name).sum()), 'scan')} of "
+        f"{many(len(set(groups[split == name])), 'patient')}"
         for name in SPLITS
         if (split == name).any()
     )

@@ -6,6 +6,7 @@ import numpy as np
 
 from octoscope.errors import PatientOverlapError
 from octoscope.scans.table import SPLITS, ScanTable
+from octoscope.scans.wording import many
 
 
 def overlapping_patients(table: ScanTable) -> dict[str, tuple[str, ...]]:
@@ -51,7 +52,7 @@ def settle_overlap(table: ScanTable, on_overlap: str) -> ScanTable:
     )
     split[out] = None
     return table.noting(
-        f"{int(out.sum()):,} scans were taken out of use because {_some(overlap)} in val or test "
+        f"{many(int(out.sum()), 'scan')} taken out of use, because {_some(overlap)} in val or test "
         "too.",
         split=split,
     )
@@ -61,5 +62,5 @@ def _some(overlap: dict[str, tuple[str, ...]]) -> str:
     """Return "12 patients (1016042 in train and test, …) are"."""
     first = "; ".join(f"{p} in {' and '.join(s)}" for p, s in list(overlap.items())[:3])
     more = "; …" if len(overlap) > 3 else ""
-    many = f"{len(overlap):,} patients" if len(overlap) > 1 else "1 patient"
-    return f"{many} ({first}{more}) {'are' if len(overlap) > 1 else 'is'}"
+    verb = "are" if len(overlap) > 1 else "is"
+    return f"{many(len(overlap), 'patient')} ({first}{more}) {verb}"

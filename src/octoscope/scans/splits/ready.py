@@ -16,6 +16,7 @@ from octoscope.scans.splits.making import (
 )
 from octoscope.scans.splits.overlap import settle_overlap
 from octoscope.scans.table import ScanTable
+from octoscope.scans.wording import many
 
 # A given validation split is too small if it is both a small part of train and small in itself.
 SMALL_SHARE, SMALL_CLASS = 0.05, 30
@@ -89,11 +90,11 @@ def _place_unsplit(table: ScanTable) -> ScanTable:
     split[joining] = "train"
     notes = []
     if joining.any():
-        notes.append(f"{int(joining.sum()):,} scans without a split join train.")
+        notes.append(f"{many(int(joining.sum()), 'scan')} without a split: put in train.")
     if taken.any():
         notes.append(
-            f"{int(taken.sum()):,} scans without a split are not used, because their patients are "
-            "in val or test."
+            f"{many(int(taken.sum()), 'scan')} without a split not used: val or test has scans of "
+            "the same patient."
         )
     return table.noting(*notes, split=split)
 
@@ -108,7 +109,7 @@ def _return_small_validation(table: ScanTable) -> ScanTable:
     if least >= SMALL_CLASS:
         return table
     return table.noting(
-        f"the given val of {val:,} scans is too small to choose a model by "
+        f"the given val of {many(val, 'scan')} is too small to choose a model by "
         f"({val / train:.1%} of train); it joins train, and validation is carved out anew.",
         split=split.where(split != "val", "train"),
     )
@@ -125,8 +126,8 @@ def _complete_validation(table: ScanTable, fraction: float, seed: int) -> ScanTa
         table = move_to_val(table, rows, fraction, LEAST_PER_CLASS, seed)
         moved = rows & (table.frame["split"] == "val").to_numpy()
         table = table.noting(
-            f"the given val has no {name}: {int(moved.sum()):,} scans of "
-            f"{len(set(groups[moved])):,} patients moved there from train (seed {seed})."
+            f"the given val has no {name}: {many(int(moved.sum()), 'scan')} of "
+            f"{many(len(set(groups[moved])), 'patient')} moved there from train (seed {seed})."
         )
     return table
 
@@ -145,6 +146,6 @@ def _unverified(table: ScanTable) -> list[str]:
     if table.frame.loc[unknown, "split"].nunique() < 2:
         return []
     return [
-        f"{int(unknown.sum()):,} scans in several given splits have no patient id, so patients "
-        "who straddle them cannot be ruled out."
+        f"{many(int(unknown.sum()), 'scan')} without a patient id in several given splits: "
+        "patients who straddle them cannot be ruled out."
     ]

@@ -1,8 +1,13 @@
-"""The sentences that layouts say about what they found."""
+"""The sentences that tables say about themselves, in their notes."""
 
 from __future__ import annotations
 
 import pandas as pd
+
+
+def many(number: int, one: str, more: str = "") -> str:
+    """Return "1 scan", "1,234 scans"; `more` where the plural is not `one` with an s."""
+    return f"{number:,} {one if number == 1 else more or one + 's'}"
 
 
 def first_of(paths: list[str]) -> str:
@@ -14,10 +19,10 @@ def headline(what: str, frame: pd.DataFrame) -> str:
     """Return "read as WHAT: 84,484 scans of 4 classes (CNV 37,455, …) from 4,657 patients."."""
     counts = frame["label"].value_counts().sort_index()
     classes = ", ".join(f"{label} {count:,}" for label, count in counts.items())
-    of = f" of {_count(len(counts), 'class', 'classes')} ({classes})" if len(counts) else ""
+    of = f" of {many(len(counts), 'class', 'classes')} ({classes})" if len(counts) else ""
     known = frame["patient"].nunique()
-    patients = _count(known, "patient", "patients") if known else "unknown patients"
-    return f"read as {what}: {_count(len(frame), 'scan', 'scans')}{of} from {patients}."
+    patients = many(known, "patient") if known else "unknown patients"
+    return f"read as {what}: {many(len(frame), 'scan')}{of} from {patients}."
 
 
 def unknown_patients(frame: pd.DataFrame) -> list[str]:
@@ -28,11 +33,7 @@ def unknown_patients(frame: pd.DataFrame) -> list[str]:
     counts = frame.loc[unknown, "label"].fillna("unlabelled").value_counts().sort_index()
     classes = ", ".join(f"{label} {count:,}" for label, count in counts.items())
     return [
-        f"{int(unknown.sum()):,} scans have no patient id ({classes}): those of one class count as "
-        "one patient, who stays in one split; if each is of another patient, say so with "
+        f"{many(int(unknown.sum()), 'scan')} without a patient id ({classes}): those of one class "
+        "count as one patient, who stays in one split; if each is of another patient, say so with "
         "--unknown-patients distinct."
     ]
-
-
-def _count(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
