@@ -23,7 +23,8 @@ def explained_disk_errors(path: Path) -> Iterator[None]:
     """Turn a full or read-only disk below `path` into one sentence for the user.
 
     Raises:
-        OctoscopeError: On ENOSPC, EDQUOT, EROFS or EACCES; other errors pass unchanged.
+        OctoscopeError: On ENOSPC, EDQUOT, EFBIG, EROFS, EACCES, ENOTDIR and EEXIST; other errors
+            pass unchanged.
     """
     try:
         yield
@@ -33,7 +34,12 @@ def explained_disk_errors(path: Path) -> Iterator[None]:
                 f"{path}: the disk is full; free some space or choose another folder "
                 "(what was finished before is intact)"
             ) from error
-        if error.errno in (errno.EROFS, errno.EACCES):
+        if error.errno == errno.EFBIG:
+            raise OctoscopeError(
+                f"{path}: has a file larger than the disk or your quota allows; choose another "
+                "folder (what was finished before is intact)"
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.ENOTDIR, errno.EEXIST):
             raise OctoscopeError(
                 f"{path}: cannot be written ({error.strerror}); choose another folder"
             ) from error
