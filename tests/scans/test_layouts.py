@@ -563,16 +563,16 @@ def test_any_tree_is_read_whole_or_refused(
 
 
 def test_many_files_are_quick(tmp_path: Path) -> None:
-    """20,000 files; 100,000 take a few seconds. The bound is wide, for busy machines."""
+    """100,000 files take some seconds; 4,000 must take far less, counted in processor time."""
     for label in ("CNV", "DME"):
         folder = tmp_path / "train" / label
         folder.mkdir(parents=True)
-        for n in range(10_000):
+        for n in range(2_000):
             os.close(os.open(folder / f"{label}-{n % 997}-{n}.jpeg", os.O_CREAT | os.O_WRONLY))
-    start = time.perf_counter()
+    start = time.process_time()
     table = load_table(tmp_path)
-    assert time.perf_counter() - start < 4
-    assert len(table) == 20_000
+    assert time.process_time() - start < 1
+    assert len(table) == 4_000
 
 
 def test_the_real_folders(real_data: Path) -> None:

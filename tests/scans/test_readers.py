@@ -302,6 +302,19 @@ def test_a_jpeg_cut_anywhere_in_its_pixels_is_an_error(
         assert "cut short" in sentence_of(path)
 
 
+def test_a_smaller_copy_of_a_jpeg_is_as_strict(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpeg"
+    with_pillow("JPEG")(path, smooth(64, 96))
+    scan = read_scan(path, reduce=lambda height, width: 2)
+    assert (scan.array.shape, scan.reduced) == ((32, 48), 2)
+    blocks = smooth(64, 96).reshape(32, 2, 48, 2).mean(axis=(1, 3))
+    assert np.abs(scan.array - blocks).max() < 4
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(ScanError, match="cut short"):
+        read_scan(path, reduce=lambda height, width: 2)
+
+
 def test_harmless_jpeg_oddities_are_read(tmp_path: Path) -> None:
     path = tmp_path / "a.jpeg"
     with_pillow("JPEG")(path, smooth(32, 40))

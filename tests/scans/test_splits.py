@@ -88,7 +88,7 @@ def patients_by_class(table: ScanTable) -> pd.Series:
     return pd.Series(table.groups).groupby(table.frame["label"].to_numpy()).nunique()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(patients=random_patients, seed=st.integers(0, 2**40), shuffle=st.integers(0, 2**32 - 1))
 def test_no_patient_is_ever_in_two_splits(
     patients: list[list[tuple[str | None, int]]], seed: int, shuffle: int
@@ -110,7 +110,7 @@ def test_no_patient_is_ever_in_two_splits(
     assert ScanTable.digest(done) == split_by_patient(table, seed=seed).digest()
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     sizes=st.lists(st.lists(st.integers(1, 20), min_size=3, max_size=40), min_size=1, max_size=4),
     seed=st.integers(0, 1000),
@@ -396,7 +396,7 @@ given_splits = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(given_splits, st.integers(0, 5))
 def test_whatever_was_given_ready_splits_are_patient_safe_or_an_error(
     parts: list[tuple[str, str, str | None, int]], seed: int
