@@ -15,6 +15,7 @@ from octoscope.scans.wording import many
 FRACTIONS = (0.7, 0.15, 0.15)
 VALIDATION_FRACTION = 0.15
 LEAST_PER_CLASS = 10
+LARGEST_SHARE = 1 / 3
 
 
 def split_by_patient(
@@ -79,7 +80,7 @@ def carve_validation(
     Args:
         table: A table with a train split. Its test split is not touched.
         fraction: Share of the scans of each class.
-        least_per_class: A class that would get fewer scans gives more, up to half.
+        least_per_class: A class that would get fewer scans gives more, up to a third.
         seed: As in `split_by_patient`.
 
     Raises:
@@ -108,7 +109,7 @@ def move_to_val(
     _require_patients(table, rows, 2, "be in both train and val")
     scans = np.bincount(table.targets[rows] % (len(table.classes) + 1), minlength=1)
     scans = np.pad(scans, (0, len(table.classes) + 1 - len(scans)))
-    wanted = np.clip(np.maximum(fraction, least / np.maximum(scans, 1)), fraction, 0.5)
+    wanted = np.maximum(fraction, np.minimum(least / np.maximum(scans, 1), LARGEST_SHARE))
     split = table.frame["split"].to_numpy(dtype=object, copy=True)
     split[rows] = np.array(["train", "val"], dtype=object)[
         _spread(table, rows, np.stack([1 - wanted, wanted]), seed)

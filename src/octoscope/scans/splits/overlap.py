@@ -29,8 +29,8 @@ def require_no_overlap(table: ScanTable) -> None:
     if overlap := overlapping_patients(table):
         raise PatientOverlapError(
             f"{table.root}: {_some(overlap)} in more than one split, so scores would be too good; "
-            "take them out of train with --on-overlap move, or make a split with octoscope check "
-            "--write"
+            "take them out of train with --on-overlap move, or keep them, which the report will "
+            "say in red, with --on-overlap allow"
         )
 
 

@@ -110,7 +110,7 @@ def _return_small_validation(table: ScanTable) -> ScanTable:
         return table
     return table.noting(
         f"the given val of {many(val, 'scan')} is too small to choose a model by "
-        f"({val / train:.1%} of train); it joins train, and validation is carved out anew.",
+        f"({val / train:.2%} of train); it joins train, and validation is carved out anew.",
         split=split.where(split != "val", "train"),
     )
 
