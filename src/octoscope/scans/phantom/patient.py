@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -69,11 +69,6 @@ class Eye:
     def nasal(self) -> float:
         """+1 where the nose is on the right of the picture (OD), -1 for OS."""
         return 1.0 if self.laterality == "OD" else -1.0
-
-    def with_severity(self, severity: float, seed: int) -> Eye:
-        """Return this eye with its disease at another severity (another visit)."""
-        rng = np.random.default_rng(seed)
-        return replace(self, disease=grow(self.disease.label, severity, rng))
 
 
 def draw_eye(

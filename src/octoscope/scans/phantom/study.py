@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,9 +21,9 @@ from octoscope.scans.phantom.bscan import Acquisition, draw_acquisition, positio
 from octoscope.scans.phantom.cut import cut_eye, lesion_area
 from octoscope.scans.phantom.diseases import CLASSES, HALLMARKS
 from octoscope.scans.phantom.lesions import LESION_VALUES
-from octoscope.scans.phantom.optics import DEVICES
 from octoscope.scans.phantom.patient import Eye, draw_eye
-from octoscope.scans.phantom.shortcut import PLANTED_DEVICE, Shortcut
+from octoscope.scans.phantom.plan import PlannedScan, plan_study
+from octoscope.scans.phantom.shortcut import Shortcut
 from octoscope.scans.table import SPLITS, ScanTable
 
 GENERATOR = 1
@@ -34,27 +34,6 @@ DESCRIPTION = "phantom.json"
 
 LEAST_AREA = 0.015
 """Area in mm² of what makes the diagnosis that a scan shows at least, if a cut of eight does."""
-
-
-@dataclass(frozen=True)
-class PlannedScan:
-    """One file of the study before it is rendered."""
-
-    patient: str
-    label: str
-    split: str
-    number: int
-    laterality: str
-    device: str
-    severity: float
-    eye_seed: int
-    scan_seed: int
-    shortcut: bool
-
-    @property
-    def name(self) -> str:
-        """Path below images/ and masks/, Kermany layout."""
-        return f"{self.split}/{self.label}/{self.label}-{self.patient}-{self.number}.png"
 
 
 @dataclass(frozen=True)
@@ -123,9 +102,13 @@ def write_study(
         "layout": layout,
     }
     _check(config)
+    if workers is not None and workers < 1:
+        raise OctoscopeError(f"phantom workers {workers} is too few; use 1 or more")
     if _already_written(out, config):
         return read_study(out)
-    plan = _plan(patients, scans_per_patient, seed, severity, fractions, both_classes, shortcut)
+    plan = plan_study(
+        patients, scans_per_patient, seed, severity, fractions, both_classes, shortcut
+    )
     with atomic_folder(out) as folder:
         for scan in plan:
             for part in ("images", "masks"):
@@ -190,7 +173,9 @@ def _check(config: dict[str, Any]) -> None:
 
 def _already_written(out: Path, config: dict[str, Any]) -> bool:
     """Say whether `out` holds the very study asked for; refuse if it holds anything else."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if out.exists() and not out.is_dir():
+        raise OctoscopeError(f"{out}: is a file, not a folder; choose another name")
+    if not out.exists() or not any(out.iterdir()):
         return False
     if not (out / DESCRIPTION).is_file():
         raise OctoscopeError(f"{out}: holds something else; choose a new folder for the phantoms")
@@ -202,74 +187,6 @@ def _already_written(out: Path, config: dict[str, Any]) -> bool:
             "choose a new folder or delete it"
         )
     return True
-
-
-def _plan(
-    patients: int,
-    scans_per_patient: int,
-    seed: int,
-    severity: tuple[float, float],
-    fractions: Sequence[float],
-    both_classes: float,
-    shortcut: Shortcut | None,
-) -> list[PlannedScan]:
-    """Decide everything that is not in a picture: classes, splits, seeds, shortcuts."""
-    rng = np.random.default_rng([seed, 0x0C7])
-    labels = np.resize(CLASSES, patients)
-    names = 1000 + rng.permutation(patients)
-    splits = _splits(labels, fractions, rng)
-    devices = [d for d in DEVICES if not (_plants_device(shortcut) and d == PLANTED_DEVICE)]
-    weights = np.where(np.array(devices) == "spectralis", 3.0, 1.0)
-    plan: list[PlannedScan] = []
-    for label, name, split in zip(labels, names, splits, strict=True):
-        device = str(rng.choice(devices, p=weights / weights.sum()))
-        side = str(rng.choice(["OD", "OS"]))
-        degree = float(rng.uniform(*severity))
-        seeds = rng.integers(2**62, size=scans_per_patient + 2)
-        mixed = label != "NORMAL" and scans_per_patient > 1 and rng.uniform() < both_classes
-        for number in range(1, scans_per_patient + 1):
-            healthy = label == "NORMAL" or (mixed and number == scans_per_patient)
-            other = mixed and number == scans_per_patient
-            plan.append(
-                PlannedScan(
-                    patient=str(name),
-                    label="NORMAL" if healthy else str(label),
-                    split=str(split),
-                    number=number,
-                    laterality={"OD": "OS", "OS": "OD"}[side] if other else side,
-                    device=device,
-                    severity=0.0 if healthy else degree,
-                    eye_seed=int(seeds[-1 if other else -2]),
-                    scan_seed=int(seeds[number - 1]),
-                    shortcut=False,
-                )
-            )
-    if shortcut is None:
-        return plan
-    flags = np.zeros(len(plan), bool)
-    for split in SPLITS:
-        rows = np.flatnonzero([scan.split == split for scan in plan])
-        flags[rows] = shortcut.chosen(np.array([plan[r].label for r in rows]), rng)
-    return [
-        PlannedScan(**(asdict(scan) | {"shortcut": bool(flag)}))
-        for scan, flag in zip(plan, flags, strict=True)
-    ]
-
-
-def _plants_device(shortcut: Shortcut | None) -> bool:
-    return shortcut is not None and shortcut.kind == "device"
-
-
-def _splits(labels: np.ndarray, fractions: Sequence[float], rng: np.random.Generator) -> np.ndarray:
-    """Return the split of each patient ``(N,)``, every class by the fractions, none left out."""
-    splits = np.empty(len(labels), dtype="<U5")
-    for label in sorted(set(labels)):
-        rows = rng.permutation(np.flatnonzero(labels == label))
-        val = max(1, round(fractions[1] * len(rows)))
-        test = max(1, round(fractions[2] * len(rows)))
-        val = min(val, len(rows) - test - 1)
-        splits[rows] = np.repeat(SPLITS, (len(rows) - val - test, val, test))
-    return splits
 
 
 def _run(tasks: list[Task], workers: int | None) -> Iterator[list[dict[str, Any]]]:
