@@ -220,7 +220,7 @@ def test_values_out_of_range_are_named(options, named):
 
 
 def test_an_unknown_option_is_named_with_its_neighbour():
-    with pytest.raises(OctoscopeError, match='"rotatoin" .*did you mean "rotation"'):
+    with pytest.raises(OctoscopeError, match=r'"rotatoin" .*did you mean "rotation"'):
         Augment.from_dict({"rotatoin": 5})
 
 

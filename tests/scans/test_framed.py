@@ -124,7 +124,7 @@ def test_other_formats_and_colours(tmp_path):
 
 def test_volumes_and_missing_files_are_refused_by_name(tmp_path):
     np.save(tmp_path / "volume.npy", np.zeros((5, 40, 40), np.uint8))
-    with pytest.raises(ScanError, match="volume.npy: is a volume of 5 B-scans"):
+    with pytest.raises(ScanError, match=r"volume\.npy: is a volume of 5 B-scans"):
         read_framed(tmp_path / "volume.npy", Framing())
     with pytest.raises(ScanError, match=r"gone\.jpeg"):
         read_framed(tmp_path / "gone.jpeg", Framing())

@@ -85,6 +85,14 @@ class Batches:
         """Itself: where Lightning looks for `set_epoch`."""
         return self
 
+    @property
+    def batch_sampler(self) -> None:
+        """None: where Lightning looks next."""
+        return None
+
+    batch_sampler = None
+    """Lightning asks for it wherever there is a `sampler`."""
+
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass, counted from 0."""
         self.epoch = epoch
