@@ -34,7 +34,9 @@ THIN = 8
 """Rows of retinal thickness (of at most 72) under which a pair costs `THIN_COST` per row."""
 THIN_COST = 0.15
 RETINA_FROM = 0.35
-"""Brightness above which pixels at the frame's upper edge are taken for retina."""
+"""Brightness above which pixels at the frame's edge are taken for retina."""
+CUT_EDGE = 0.7
+"""Brightness below the frame, relative to a bright last row."""
 FORBIDDEN = 1e4
 
 
@@ -87,7 +89,9 @@ def coarse_surfaces(seen: Brightness) -> tuple[np.ndarray, np.ndarray]:
     # Where the frame's first row is too bright for vitreous, the vitreous has been cut off.
     first = seen.values[:1]
     above = np.repeat(np.where(first > RETINA_FROM, 0, first), PAD_ABOVE, axis=0)
-    below = np.repeat(seen.values[-1:], PAD_BELOW, axis=0)
+    # A bright last row may be an RPE whose lower edge has been cut off, so a faint edge is added.
+    last = seen.values[-1:]
+    below = np.repeat(np.where(last > RETINA_FROM, CUT_EDGE * last, last), PAD_BELOW, axis=0)
     values = np.concatenate([above, seen.values, below])
     bounds = len(values) + 1
     thickness = np.arange(bounds)[None, :] - np.arange(bounds)[:, None]
@@ -128,4 +132,4 @@ def _rpe_cost(values: np.ndarray) -> np.ndarray:
     deeper = ridge[::-1].cumsum(axis=0)[::-1]  # ridges at this boundary and below
     left_below = np.zeros_like(deeper)
     left_below[:-3] = deeper[3:]
-    return 0.08 * left_below - np.clip(band / 0.65, 0, 1) - edge - 0.5 * ridge
+    return 0.05 * left_below - np.clip(band, 0, 1) - edge - 0.5 * ridge

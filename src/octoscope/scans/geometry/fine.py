@@ -14,7 +14,7 @@ NORMAL_THICKNESS = 75.0
 """Pixels of retina in a Spectralis frame of 496 rows; contrast windows scale with the thickness."""
 COLUMN_STEP = 3
 """Pixels across that are averaged into one column of a strip."""
-STEP_COST = (0.12 * np.abs(np.arange(-2, 3))).astype(np.float32)
+STEP_COST = (0.08 * np.abs(np.arange(-2, 3))).astype(np.float32)
 LIT_COST = 0.01
 """Cost of one bright pixel above the ILM."""
 
@@ -53,7 +53,7 @@ def fine_surfaces(
     deep = strips[1] ** 0.7  # dim retinas and shadows, as in the coarse search
     rise = _rise(strips[0], max(2, round(5 * scale)))
     fall = -_rise(deep, window)
-    band, _ = means_beside(deep, max(2, round(5 * scale)))
+    band, _ = means_beside(deep, max(2, round(7 * scale)))
     lit = cumulative(np.clip(strips[0] / 0.3, 0, 1))
     ilm_cost = LIT_COST * lit - rise / _typical(rise)
     # The base of a druse or a detachment is an edge too, but no bright band ends there.
