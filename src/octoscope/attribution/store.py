@@ -24,6 +24,7 @@ import numpy as np
 import zarr
 import zarr.errors
 
+from octoscope.attribution.resize import resize
 from octoscope.errors import OctoscopeError, did_you_mean
 from octoscope.files import digest_of, explained_disk_errors, read_json
 
@@ -90,13 +91,12 @@ class MapStore:
                     "it or write to another folder"
                 )
             return store
+        attributes = {"format": FORMAT, "version": VERSION, **wanted}
         with explained_disk_errors(path):
-            group = zarr.create_group(
-                path,
-                zarr_format=3,
-                attributes={"format": FORMAT, "version": VERSION, **wanted},
-            )
-        return cls(path, group)
+            try:
+                return cls(path, zarr.create_group(path, zarr_format=3, attributes=attributes))
+            except zarr.errors.ContainsGroupError:  # another process was faster
+                return cls.create(path, rows, precision=precision, about=about)
 
     @classmethod
     def open(cls, path: Path, *, read_only: bool = False) -> MapStore:
@@ -281,25 +281,6 @@ class MapStore:
                 f"{self.path}: {path} holds {found} per row, not {shape}; write maps of another "
                 "layer or image size to another store"
             )
-
-
-def resize(maps: np.ndarray, size: Sequence[int]) -> np.ndarray:
-    """Interpolate maps (..., *s) linearly to (..., *S): `display.upsample` without torch."""
-    for axis, length in zip(range(-len(size), 0), size, strict=True):
-        weights = _linear_weights(maps.shape[axis], length)  # (length, cells)
-        maps = np.moveaxis(np.tensordot(maps, weights, axes=(axis, 1)), -1, axis)
-    return maps.astype(np.float32)
-
-
-def _linear_weights(cells: int, length: int) -> np.ndarray:
-    """Return the matrix (length, cells) of linear interpolation with cell centres aligned."""
-    centre = np.clip((np.arange(length) + 0.5) * cells / length - 0.5, 0, cells - 1)
-    low = np.floor(centre).astype(int)
-    high = np.minimum(low + 1, cells - 1)
-    weights = np.zeros((length, cells), dtype=np.float32)
-    np.add.at(weights, (np.arange(length), low), 1 - (centre - low))
-    np.add.at(weights, (np.arange(length), high), centre - low)
-    return weights
 
 
 def _plain(values: Any) -> np.ndarray:

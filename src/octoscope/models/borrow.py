@@ -67,8 +67,10 @@ def borrowed(model: nn.Module, switches: Iterable[Switch] = ()) -> Iterator[nn.M
         )
     with ExitStack() as undo:
         for part in modules:
-            _turn(undo, (part, "training", False))
-            if getattr(part, "grad_checkpointing", False) is True:
+            state = vars(part)  # getattr on a module is slow where there is nothing to find
+            if state.get("training"):
+                _turn(undo, (part, "training", False))
+            if state.get("grad_checkpointing") is True:
                 _turn(undo, (part, "grad_checkpointing", False))
         for switch in switches:
             _turn(undo, switch)
@@ -83,12 +85,10 @@ def borrowed(model: nn.Module, switches: Iterable[Switch] = ()) -> Iterator[nn.M
 
 def _turn(undo: ExitStack, switch: Switch) -> None:
     part, name, value = switch
-    before = getattr(part, name)
-    if before is not value:
-        undo.callback(setattr, part, name, before)
-        setattr(part, name, value)
+    undo.callback(setattr, part, name, getattr(part, name))
+    setattr(part, name, value)
 
 
 def _compiled(part: nn.Module) -> bool:
-    """Say whether calling `part` runs compiled code (wrapped, or compiled in place)."""
-    return hasattr(part, "_orig_mod") or getattr(part, "_compiled_call_impl", None) is not None
+    """Say whether calling `part` runs compiled code: wrapped, or compiled in place."""
+    return "_orig_mod" in part._modules or vars(part).get("_compiled_call_impl") is not None
