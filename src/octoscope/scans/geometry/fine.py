@@ -50,10 +50,9 @@ def fine_surfaces(
     # Averaging along the strip follows the surface, so it costs no sharpness across it.
     strips = ndimage.gaussian_filter1d(strips, 1.0, axis=2)
 
-    deep = strips[1] ** 0.7  # dim retinas and shadows, as in the coarse search
     rise = _rise(strips[0], max(2, round(5 * scale)))
-    fall = -_rise(deep, window)
-    band, _ = means_beside(deep, max(2, round(7 * scale)))
+    fall = -_rise(strips[1], window)
+    band, _ = means_beside(strips[1], max(2, round(7 * scale)))
     lit = cumulative(np.clip(strips[0] / 0.3, 0, 1))
     ilm_cost = LIT_COST * lit - rise / _typical(rise)
     # The base of a druse or a detachment is an edge too, but no bright band ends there.
