@@ -1,0 +1,1 @@
+"""Floor 5: a study = data + models + methods, run as resumable stages."""

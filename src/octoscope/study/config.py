@@ -1,0 +1,109 @@
+"""What a study is: the data, the framing, the models, the methods. One YAML file, one dataclass."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from octoscope.errors import OctoscopeError
+from octoscope.scans.framing import Framing
+from octoscope.training.recipe import Recipe
+
+CAM_METHODS = (
+    "gradcam",
+    "gradcam++",
+    "hirescam",
+    "xgradcam",
+    "layercam",
+    "eigencam",
+    "eigengradcam",
+)
+
+
+@dataclass(frozen=True)
+class PhantomSettings:
+    """The synthetic data of a study that is given no scans.
+
+    Attributes:
+        patients: Number of patients, spread evenly over the four classes.
+        scans_per_patient: B-scans of each.
+        height: Rows of a B-scan.
+        width: A-scans of a B-scan.
+        seed: Seed of everything drawn.
+    """
+
+    patients: int = 64
+    scans_per_patient: int = 5
+    height: int = 256
+    width: int = 384
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ExplainSettings:
+    """What is explained and how much of it is shown.
+
+    Attributes:
+        methods: Registry keys of the attribution methods.
+        panels: Scans per class that the report shows.
+    """
+
+    methods: tuple[str, ...] = CAM_METHODS
+    panels: int = 3
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """A study, as its YAML file says it.
+
+    Attributes:
+        name: What the study is called.
+        out: Folder of the study, everything it makes lies below it; by default ``studies/NAME``,
+            or ``studies/NAME-DATA`` for data of your own.
+        data: Folder or table of scans; without it, phantoms are made.
+        layout: Layout of `data`; ``auto`` recognises it and says so.
+        on_overlap: What to do with patients that stand in several splits: stop (``error``), drop
+            them from training (``move``), or go on (``allow``, printed in red in the report).
+        unknown_patients: Scans without a patient id are ``grouped`` as one patient per class, or
+            taken as ``distinct`` patients, on your word.
+        split_seed: Seed of the splits that are made where none are given.
+        phantom: The phantoms to make when there is no `data`.
+        framing: How a scan becomes the image that a network sees.
+        models: One training recipe per model.
+        seeds: Every model is trained once per seed.
+        resamples: Patients are resampled this often for every interval.
+        explain: What is explained.
+    """
+
+    name: str = "study"
+    out: Path | None = None
+    data: Path | None = None
+    layout: str = "auto"
+    on_overlap: Literal["error", "move", "allow"] = "error"
+    split_seed: int = 0
+    unknown_patients: Literal["grouped", "distinct"] = "grouped"
+    phantom: PhantomSettings = field(default_factory=PhantomSettings)
+    framing: Framing = field(default_factory=Framing)
+    models: tuple[Recipe, ...] = (Recipe(),)
+    seeds: tuple[int, ...] = (0,)
+    resamples: int = 2000
+    explain: ExplainSettings = field(default_factory=ExplainSettings)
+
+    @property
+    def folder(self) -> Path:
+        """Where the study lies."""
+        if self.out is not None:
+            return self.out
+        data = "" if self.data is None else f"-{self.data.resolve().stem}"
+        return Path("studies") / f"{self.name}{data}"
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise OctoscopeError("models: is empty; name at least one")
+        if not self.seeds:
+            raise OctoscopeError("seeds: is empty; name at least one")
+        names = [recipe.model for recipe in self.models]
+        for name in names:
+            if names.count(name) > 1:
+                raise OctoscopeError(f"models: {name} stands twice; give each model once")

@@ -1,0 +1,197 @@
+"""Explain a trained model on the validation scans: maps in a store, and where their mass lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from octoscope.attribution.explain import explain
+from octoscope.attribution.registry import METHODS
+from octoscope.attribution.store import MapStore
+from octoscope.data.cache import ScanCache
+from octoscope.errors import OctoscopeError, did_you_mean
+from octoscope.evaluation.predictions import read_predictions
+from octoscope.files import atomic_path, write_json
+from octoscope.models.classifier import Classifier
+from octoscope.progress import track
+from octoscope.report.figures.panel import panel_png
+from octoscope.study.evaluate import evaluate_run, rows_of
+from octoscope.study.folder import RunFolder
+from octoscope.trust.lesions import score_localisation
+from octoscope.trust.scores import CHANCES, lift_summary, save_scores
+
+BATCH = 16
+"""Scans per pass; an interruption loses at most these."""
+
+
+def explain_run(
+    run: RunFolder, cache: ScanCache, methods: Sequence[str], *, resamples: int = 2000
+) -> str:
+    """Map every validation scan for its predicted class and score where the mass lies.
+
+    Writes ``maps.zarr`` (rows are rows of the cache; those that are there are not made again)
+    and, where scans have lesion masks, ``scores.parquet`` and ``localisation.json``.
+
+    Args:
+        run: A finished run.
+        cache: The cache of its study.
+        methods: Registry keys.
+        resamples: Bootstrap resamples of the patients.
+
+    Returns:
+        A sentence on the method with the highest lift over chance, or on the number of maps.
+
+    Raises:
+        OctoscopeError: If a method is unknown or not defined for the model.
+    """
+    rows = rows_of(cache, "val")
+    store = MapStore.create(
+        run.maps, len(cache), about={"model": run.digest, "cache": cache.digest}
+    )
+    _fill(store, Classifier.load(run.model), cache, rows, methods)
+    if not run.predictions("val").exists():
+        evaluate_run(run, cache, resamples=resamples)
+    said = _score(run, store, cache, rows, methods, resamples)
+    return said or f"{len(rows)} scans × {len(methods)} methods"
+
+
+def _fill(
+    store: MapStore,
+    classifier: Classifier,
+    cache: ScanCache,
+    rows: np.ndarray,
+    methods: Sequence[str],
+) -> None:
+    """Write the maps that the store lacks."""
+    there = np.all([store.written(method) for method in methods], axis=0)
+    missing = rows[~there[rows]]
+    batches = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
+    for batch in track(batches, f"Explaining {store.path.parent.name}") if batches else ():
+        store.add(batch, explain(classifier, as_images(cache.images[batch]), methods))
+
+
+def as_images(pixels: np.ndarray) -> Tensor:
+    """Return uint8 ``(B, H, W)`` as what a `Classifier` takes, (B, 1, H, W) in [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(pixels)).unsqueeze(1).float() / 255
+
+
+class _StoredMaps(Mapping[str, np.ndarray]):
+    """Maps of some rows at the size of the image, read when asked for.
+
+    Attributes:
+        store: The map store.
+        rows: Rows of the store.
+        methods: Method names.
+        size: ``(H, W)``.
+    """
+
+    def __init__(
+        self, store: MapStore, rows: np.ndarray, methods: Sequence[str], size: tuple[int, ...]
+    ) -> None:
+        self.store, self.rows, self.methods, self.size = store, rows, tuple(methods), size
+
+    def __getitem__(self, method: str) -> np.ndarray:
+        return np.stack([self.store.read(int(row), method, self.size) for row in self.rows])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.methods)
+
+    def __len__(self) -> int:
+        return len(self.methods)
+
+
+def _score(
+    run: RunFolder,
+    store: MapStore,
+    cache: ScanCache,
+    rows: np.ndarray,
+    methods: Sequence[str],
+    resamples: int,
+) -> str:
+    """Score the maps of the scans that are told right against their lesion masks.
+
+    A map explains the class predicted. Where that is wrong, the map is not evidence for the
+    disease the lesions belong to; those scans are left out and counted.
+    """
+    if cache.masks is None:
+        return ""
+    predictions = read_predictions(run.predictions("val")).set_index("scan")
+    predictions = predictions.loc[cache.table.frame["path"].iloc[rows]]
+    right = (predictions["label"] == predictions["predicted"]).to_numpy()
+    ill = cache.masks[rows].any(axis=(1, 2)) & cache.has_mask[rows]
+    scored = rows[right & ill]
+    if not len(scored):
+        return ""
+    info = run.info
+    table = cache.table.rows(scored)
+    scores = score_localisation(
+        _StoredMaps(store, scored, methods, cache.images.shape[1:]),
+        np.asarray(cache.masks[scored]),
+        scans=table.frame["path"].tolist(),
+        patients=table.groups.tolist(),
+        labels=table.frame["label"].tolist(),
+        model=info["model"],
+        seed=info["seed"],
+        lesions=table.lesions,
+    )
+    save_scores(scores, run.scores)
+    summaries = {
+        chance: lift_summary(scores, chance=chance, resamples=resamples) for chance in CHANCES
+    }
+    write_json(
+        run.localisation,
+        {
+            "scored": len(scored),
+            "left_out_as_wrong": int((ill & ~right).sum()),
+            **{chance: frame.to_dict("records") for chance, frame in summaries.items()},
+        },
+    )
+    whole = summaries["frame"][summaries["frame"]["lesion"] == "any"]
+    return str(whole.sort_values("lift").iloc[-1]["sentence"])
+
+
+def explain_files(
+    run: RunFolder,
+    images: Sequence[Path],
+    methods: Sequence[str],
+    target: str | None,
+    out: Path,
+) -> Iterator[Path]:
+    """Draw a panel for each scan file, and give its path.
+
+    Args:
+        run: A finished run.
+        images: Scan files.
+        methods: Registry keys.
+        target: Class to explain; None for the predicted one.
+        out: Folder of the panels.
+
+    Raises:
+        ScanError: If a file cannot be read.
+        OctoscopeError: If the class or a method is unknown.
+    """
+    classifier = Classifier.load(run.model)
+    classes = classifier.classes
+    if target is not None and target not in classes:
+        hint = did_you_mean(target, classes)
+        raise OctoscopeError(f'"{target}" is not a class of {run.name}{hint}: {", ".join(classes)}')
+    number = None if target is None else classes.index(target)
+    prepared = classifier.prepare(images)
+    for path, image in zip(images, prepared, strict=True):
+        maps = explain(classifier, image[None], methods, number)
+        probabilities = maps.logits.softmax(-1)[0].tolist()
+        drawn = panel_png(
+            image[0].mul(255).round().byte().numpy(),
+            {METHODS[name].title: maps[name][0].numpy() for name in maps},
+            dict(zip(classes, probabilities, strict=True)),
+            explained=classes[int(maps.targets[0])],  # type: ignore[arg-type]
+            title=f"{path.name} · {run.name}",
+        )
+        panel = out / f"{path.stem}-{run.name}.png"
+        with atomic_path(panel) as temporary:
+            temporary.write_bytes(drawn)
+        yield panel

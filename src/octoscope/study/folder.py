@@ -1,0 +1,156 @@
+"""Where a study keeps what: one class that knows every path."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from octoscope.data.cache import ScanCache
+from octoscope.errors import OctoscopeError
+from octoscope.files import read_json
+
+
+@dataclass(frozen=True)
+class StudyFolder:
+    """The folder of a study.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The study's settings, provenance and where its scans are."""
+        return self.path / "study.json"
+
+    @property
+    def phantoms(self) -> Path:
+        """Where a study without scans of its own writes phantoms."""
+        return self.path / "phantoms"
+
+    @property
+    def table(self) -> Path:
+        """The scan table with the split that was used."""
+        return self.path / "table.parquet"
+
+    @property
+    def audit(self) -> Path:
+        """The audit."""
+        return self.path / "audit.json"
+
+    @property
+    def cache(self) -> Path:
+        """The folder of the uint8 cache."""
+        return self.path / "cache"
+
+    @property
+    def report(self) -> Path:
+        """The report."""
+        return self.path / "report.html"
+
+    def run(self, model: str, seed: int) -> Path:
+        """Return the folder of one trained model."""
+        return self.path / "runs" / f"{model}-seed{seed}"
+
+    @property
+    def runs(self) -> list[Path]:
+        """Folders of all finished runs, by name."""
+        return sorted(
+            path.parent
+            for path in self.path.glob("runs/*/run.json")
+            if read_json(path).get("finished")
+        )
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one trained model inside a study.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """Take a folder that holds a finished run.
+
+        Raises:
+            OctoscopeError: If it is no run, or one that is not finished.
+        """
+        if not (path / "run.json").is_file():
+            raise OctoscopeError(
+                f"{path}: holds no trained model (run.json is missing); "
+                "give a folder such as STUDY/runs/MODEL-seed0"
+            )
+        if not read_json(path / "run.json").get("finished"):
+            raise OctoscopeError(f"{path}: its training is not finished; run the study again")
+        return cls(path)
+
+    @property
+    def study(self) -> StudyFolder:
+        """The study the run belongs to."""
+        return StudyFolder(self.path.parent.parent)
+
+    @property
+    def name(self) -> str:
+        """Model and seed, as the folder is called."""
+        return self.path.name
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What training recorded (run.json)."""
+        info: dict[str, Any] = read_json(self.path / "run.json")
+        return info
+
+    def open_cache(self) -> ScanCache:
+        """Open the cache the run was trained on.
+
+        Raises:
+            OctoscopeError: If it is gone or has changed.
+        """
+        return ScanCache.open(self.study.cache, self.info["cache_digest"])
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits that change with the trained weights."""
+        weights = hashlib.sha256((self.model / "model.safetensors").read_bytes())
+        return weights.hexdigest()[:16]
+
+    @property
+    def model(self) -> Path:
+        """The saved `Classifier`."""
+        return self.path / "model"
+
+    def predictions(self, split: str) -> Path:
+        """Return the predictions of one split."""
+        return self.path / f"predictions-{split}.parquet"
+
+    def metrics(self, split: str) -> Path:
+        """Return the metrics of one split."""
+        return self.path / f"metrics-{split}.json"
+
+    @property
+    def maps(self) -> Path:
+        """The store of attribution maps."""
+        return self.path / "maps.zarr"
+
+    @property
+    def scores(self) -> Path:
+        """The scores of the maps, one row per scan, method and metric."""
+        return self.path / "scores.parquet"
+
+    @property
+    def localisation(self) -> Path:
+        """The scores' summary, with intervals and sentences."""
+        return self.path / "localisation.json"
+
+    @property
+    def panels(self) -> Path:
+        """Which scans the report shows."""
+        return self.path / "panels.json"

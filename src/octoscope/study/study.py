@@ -1,0 +1,189 @@
+"""A study: from scans to a report, in stages that are done once.
+
+``table → audit → cache → train → evaluate → explain → report``. Every stage depends on the ones
+before it through digests, so that a changed option redoes what hangs on it and nothing else, and
+an interrupted study goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from octoscope.data.cache import ScanCache
+from octoscope.errors import OctoscopeError
+from octoscope.files import read_json, write_json
+from octoscope.progress import console
+from octoscope.report import build_report
+from octoscope.scans.audit import audit
+from octoscope.scans.layouts import load_table
+from octoscope.scans.phantom import write_study
+from octoscope.scans.splits import ready_splits
+from octoscope.scans.table import ScanTable
+from octoscope.study.config import StudyConfig
+from octoscope.study.evaluate import evaluate_run
+from octoscope.study.explain import explain_run
+from octoscope.study.folder import RunFolder, StudyFolder
+from octoscope.study.panels import write_panels
+from octoscope.study.provenance import provenance
+from octoscope.study.stage import Stage
+from octoscope.training.recipe import Recipe
+from octoscope.training.supervised import train
+
+
+def run_study(config: StudyConfig, *, until: str = "report") -> Path:
+    """Run the stages of a study and return what it ends in: the report, or the study folder.
+
+    Args:
+        config: The study.
+        until: The last stage: ``train`` or ``report``.
+
+    Raises:
+        OctoscopeError: For every fault in data or options, naming it.
+    """
+    folder = StudyFolder(config.folder)
+    table = prepare_table(config)
+    _claim(folder, config, table)
+    _audit(folder, table)
+    cache = ScanCache.build(table, config.framing, folder.cache)
+    runs = [
+        _train(folder, cache, replace(recipe, seed=seed))
+        for recipe in config.models
+        for seed in config.seeds
+    ]
+    if until == "train":
+        return folder.path
+    for run in runs:
+        _evaluate(run, cache, config)
+    for run in runs:
+        _explain(run, cache, config)
+    write_panels(runs, cache, config.explain.panels)
+    return _report(folder)
+
+
+def prepare_table(config: StudyConfig) -> ScanTable:
+    """Return the scans of a study with patient-safe splits; phantoms where it has no data.
+
+    Raises:
+        OctoscopeError: If there are no scans, or patients stand in several splits.
+    """
+    if config.data is None:
+        table = write_study(StudyFolder(config.folder).phantoms, **asdict(config.phantom))
+    else:
+        table = load_table(config.data, config.layout)
+    return ready_splits(
+        table,
+        seed=config.split_seed,
+        on_overlap=config.on_overlap,
+        unknown_patients=config.unknown_patients,
+    )
+
+
+def _claim(folder: StudyFolder, config: StudyConfig, table: ScanTable) -> None:
+    """Write what the study is, unless its folder belongs to other scans."""
+    root = str(table.root.resolve())
+    if folder.config.exists():
+        former = read_json(folder.config)["root"]
+        if former != root:
+            raise OctoscopeError(
+                f"{folder.path}: holds the study of {former}, not of {root}; "
+                "choose another folder with --out"
+            )
+    for note in table.notes:
+        colour = "red" if note.startswith("OVERRIDE") else "dim"
+        console.print(f"· {note}", style=colour, highlight=False, markup=False)
+    table.save(folder.table)
+    write_json(
+        folder.config,
+        {
+            "root": root,
+            "layout": table.layout,
+            "classes": table.classes,
+            "notes": table.notes,
+            "table_digest": table.digest(),
+            "config": asdict(config),
+            "provenance": provenance(),
+        },
+    )
+
+
+def _audit(folder: StudyFolder, table: ScanTable) -> None:
+    """Audit the scans and stop at what would make every later number false.
+
+    Raises:
+        OctoscopeError: On the first finding of level ``error`` that is not overridden.
+    """
+
+    def work() -> str:
+        found = audit(table)
+        write_json(folder.audit, found.to_dict())
+        for finding in found.findings:
+            if finding.level != "info":
+                console.print(f"  {finding.level}: {finding.sentence}", style="yellow")
+        return f"{len(table)} scans, {len(found.findings)} findings"
+
+    inputs = {"table": table.digest(), "files": [_stamp(path) for path in table.paths]}
+    Stage(folder.path, "audit").run(inputs, [folder.audit], work)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """Return size and time of a file, None if it is not there (the audit will say so)."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def _train(folder: StudyFolder, cache: ScanCache, recipe: Recipe) -> RunFolder:
+    """Train one model with one seed, or find it trained."""
+    path = folder.run(recipe.model, recipe.seed)
+    train(cache, recipe, path)
+    return RunFolder.open(path)
+
+
+def _evaluate(run: RunFolder, cache: ScanCache, config: StudyConfig) -> None:
+    """Evaluate a run on validation."""
+
+    def work() -> str:
+        metrics = evaluate_run(run, cache, resamples=config.resamples)
+        value = metrics["overall"]["balanced_accuracy"]
+        return (
+            f"balanced accuracy {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}] "
+            f"on {metrics['n_patients']} validation patients"
+        )
+
+    Stage(run.study.path, f"evaluate {run.name}").run(
+        {"model": run.digest, "cache": cache.digest, "resamples": config.resamples},
+        [run.metrics("val"), run.predictions("val")],
+        work,
+    )
+
+
+def _explain(run: RunFolder, cache: ScanCache, config: StudyConfig) -> None:
+    """Explain a run on validation."""
+
+    def work() -> str:
+        return explain_run(run, cache, config.explain.methods, resamples=config.resamples)
+
+    Stage(run.study.path, f"explain {run.name}").run(
+        {"model": run.digest, "cache": cache.digest, "methods": config.explain.methods},
+        [run.maps],
+        work,
+    )
+
+
+def _report(folder: StudyFolder) -> Path:
+    """Write the report, unless nothing that it shows has changed."""
+
+    def work() -> str:
+        build_report(folder.path)
+        return f"{folder.report} ({folder.report.stat().st_size / 2**20:.1f} MB)"
+
+    inputs = {
+        str(path.relative_to(folder.path)): _stamp(path)
+        for pattern in ("*.json", "runs/*/*.json*", "runs/*/*.parquet", "runs/*/log.csv")
+        for path in sorted(folder.path.glob(pattern))
+    }
+    Stage(folder.path, "report").run(inputs, [folder.report], work)
+    return folder.report

@@ -1,0 +1,257 @@
+"""The verbs of the command line, as functions: their parameters are the options.
+
+A verb imports what it needs when it runs, so that the help of another never waits for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from octoscope.errors import OctoscopeError
+from octoscope.progress import console
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+    from octoscope.scans.framing import Framing
+    from octoscope.training.recipe import Recipe
+
+Work = Callable[[dict[str, Any]], None]
+
+
+def add_options(verb: str, parser: ArgumentParser) -> Work:
+    """Add a verb's options to its parser and return what does its work with the parsed values."""
+    if verb == "study":
+        from octoscope.study.config import StudyConfig
+
+        parser.add_class_arguments(StudyConfig, as_group=False)
+        return lambda values: study(StudyConfig(**values))
+    if verb == "train":
+        from octoscope.training.recipe import Recipe
+
+        parser.add_function_arguments(train, as_group=False, as_positional=True, skip={"recipe"})
+        parser.add_class_arguments(Recipe, as_group=False, skip={"seed"})
+        names = {field.name for field in fields(Recipe)} - {"seed"}
+        return lambda values: train(
+            **{name: value for name, value in values.items() if name not in names},
+            recipe=Recipe(**{name: values[name] for name in names}),
+        )
+    function: Callable[..., None] = globals()[verb]
+    parser.add_function_arguments(
+        function, as_group=False, as_positional=True, skip={"images"} if verb == "explain" else None
+    )
+    if verb == "explain":
+        parser.add_argument(
+            "images",
+            nargs="*",
+            type=Path,
+            help="Scans to explain; without them, the validation scans of the study.",
+        )
+    return lambda values: function(**values)
+
+
+def phantom(
+    out: Path,
+    patients: int = 60,
+    scans_per_patient: int = 8,
+    height: int = 256,
+    width: int = 384,
+    seed: int = 0,
+    shortcut: Literal["marker", "border", "size", "device"] | None = None,
+    shortcut_label: str = "DME",
+    shortcut_strength: float = 1.0,
+    workers: int | None = None,
+) -> None:
+    """Write a synthetic study with lesion masks, in Kermany layout.
+
+    Args:
+        out: Folder to make.
+        patients: Patients, shared evenly by CNV, DME, DRUSEN and NORMAL.
+        scans_per_patient: B-scans of each.
+        height: Rows.
+        width: A-scans.
+        seed: Seed of everything.
+        shortcut: An artefact to plant, recorded in the manifest.
+        shortcut_label: The class it is tied to.
+        shortcut_strength: Share of that class's scans that carry it, 0 to 1.
+        workers: Processes; by default one per core.
+    """
+    from octoscope.scans.phantom import Shortcut, write_study
+
+    planted = Shortcut(shortcut, shortcut_label, shortcut_strength) if shortcut else None
+    table = write_study(
+        out,
+        patients=patients,
+        scans_per_patient=scans_per_patient,
+        height=height,
+        width=width,
+        seed=seed,
+        shortcut=planted,
+        workers=workers,
+    )
+    console.print(f"{len(table)} phantom B-scans of {patients} patients with lesion masks")
+    print(out)
+
+
+def check(
+    data: Path,
+    layout: str = "auto",
+    write: Path | None = None,
+    json: Path | None = None,
+    unknown_patients: Literal["grouped", "distinct"] = "grouped",
+    on_overlap: Literal["error", "move", "allow"] = "error",
+    seed: int = 0,
+) -> None:
+    """Audit a folder or table of scans.
+
+    Args:
+        data: Folder or table of scans.
+        layout: Layout of `data`: auto, kermany, folders or table.
+        write: Write the table with a patient-safe split to this CSV or Parquet file.
+        json: Write the audit to this file as JSON.
+        unknown_patients: With `write`: scans without a patient id are grouped as one
+            patient per class, or taken as distinct patients, on your word.
+        on_overlap: With `write`: what to do with patients in several splits: stop, move them out
+            of training, or allow them (said in the table's notes).
+        seed: Seed of permutations, resampling and splits.
+    """
+    from octoscope.files import write_json
+    from octoscope.scans.audit import audit, print_audit
+    from octoscope.scans.layouts import load_table
+    from octoscope.scans.splits import ready_splits
+
+    table = load_table(data, layout)
+    found = audit(table, seed=seed)
+    print_audit(found, console)
+    if json is not None:
+        write_json(json, found.to_dict())
+        print(json)
+    if write is not None:
+        ready = ready_splits(
+            table, seed=seed, on_overlap=on_overlap, unknown_patients=unknown_patients
+        )
+        for note in ready.notes[len(table.notes) :]:
+            console.print(note, highlight=False, markup=False)
+        ready.save(write, findable=True)
+        print(write)
+
+
+def train(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    layout: str = "auto",
+    seeds: int = 1,
+    framing: Framing | None = None,
+    on_overlap: Literal["error", "move", "allow"] = "error",
+    unknown_patients: Literal["grouped", "distinct"] = "grouped",
+) -> None:
+    """Train one model, once per seed; the runs lie in OUT/runs.
+
+    Args:
+        data: Folder or table of scans.
+        out: Study folder; several models may share it.
+        recipe: The training recipe.
+        layout: Layout of `data`: auto, kermany, folders or table.
+        seeds: Number of repetitions, with seeds 0, 1, …
+        framing: How a scan becomes the image that the network sees.
+        on_overlap: What to do with patients in several splits: stop, move them out of training,
+            or allow them (in red in the report).
+        unknown_patients: Scans without a patient id are grouped as one patient per class,
+            or taken as distinct patients, on your word.
+    """
+    from octoscope.scans.framing import Framing
+    from octoscope.study.config import StudyConfig
+    from octoscope.study.study import run_study
+
+    if seeds < 1:
+        raise OctoscopeError(f"seeds: {seeds} is too few; train at least once")
+    config = StudyConfig(
+        out=out,
+        data=data,
+        layout=layout,
+        on_overlap=on_overlap,
+        unknown_patients=unknown_patients,
+        framing=framing or Framing(),
+        models=(recipe,),
+        seeds=tuple(range(seeds)),
+    )
+    run_study(config, until="train")
+    print(out)
+
+
+def evaluate(
+    run: Path, split: Literal["train", "val", "test"] = "val", why: str = "", resamples: int = 2000
+) -> None:
+    """Print the metrics of a run with intervals; opening the test split is recorded.
+
+    Args:
+        run: Folder of a trained model, STUDY/runs/MODEL-seedN.
+        split: The split; `test` is opened on purpose and once.
+        why: What the test split is opened for, kept in the run's ledger.
+        resamples: Bootstrap resamples of the patients.
+    """
+    from octoscope.evaluation.ledger import ledger_sentence
+    from octoscope.evaluation.terminal import print_metrics
+    from octoscope.study.evaluate import evaluate_run
+    from octoscope.study.folder import RunFolder
+
+    folder = RunFolder.open(run)
+    metrics = evaluate_run(
+        folder, folder.open_cache(), split=split, resamples=resamples, why=why or "by command"
+    )
+    print_metrics(metrics, console)
+    if split == "test":
+        console.print(ledger_sentence(run))
+    print(folder.metrics(split))
+
+
+def explain(
+    run: Path,
+    images: list[Path] | None = None,
+    methods: list[str] | None = None,
+    target: str | None = None,
+    out: Path | None = None,
+) -> None:
+    """Explain images, or the validation scans of the run's study.
+
+    Args:
+        run: Folder of a trained model, STUDY/runs/MODEL-seedN.
+        images: Scans to explain; without them, the validation scans go to the run's map store.
+        methods: Names of attribution methods; by default the CAM family.
+        target: Class to explain; by default the predicted one.
+        out: Folder of the panels; by default RUN/panels.
+    """
+    from octoscope.study.config import CAM_METHODS
+    from octoscope.study.explain import explain_files, explain_run
+    from octoscope.study.folder import RunFolder
+
+    folder = RunFolder.open(run)
+    chosen = tuple(methods or CAM_METHODS)
+    if images:
+        for path in explain_files(folder, images, chosen, target, out or run / "panels"):
+            print(path)
+    else:
+        console.print(explain_run(folder, folder.open_cache(), chosen))
+        print(folder.maps)
+
+
+def study(config: Any) -> None:
+    """Run a study and print where its report lies."""
+    from octoscope.study.study import run_study
+
+    print(run_study(config))
+
+
+def report(folder: Path) -> None:
+    """Rebuild the report of a study.
+
+    Args:
+        folder: The study folder.
+    """
+    from octoscope.report import build_report
+
+    print(build_report(folder))

@@ -1,0 +1,265 @@
+"""The command line from end to end: a study on small phantoms, and every fault a user can cause."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+from octoscope.cli import main
+
+SMALL = {
+    "name": "small",
+    "phantom": {"patients": 24, "scans_per_patient": 2, "height": 96, "width": 128},
+    "framing": {"height": 64, "width": 96},
+    "models": [
+        {"model": "test_resnet", "epochs": 2, "batch_size": 8},
+        {"model": "test_vit", "epochs": 1, "batch_size": 8},
+    ],
+    "resamples": 50,
+    "explain": {"panels": 1},
+}
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished study of two tiny models on phantoms; returns its folder."""
+    folder = tmp_path_factory.mktemp("cli")
+    recipe = folder / "small.yaml"
+    recipe.write_text(yaml.safe_dump({**SMALL, "out": str(folder / "study")}))
+    assert main(["study", str(recipe)]) == 0
+    return folder / "study"
+
+
+def fails(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
+    """Run a command that must fail as users are promised: exit code 2 and one sentence."""
+    capsys.readouterr()
+    assert main([str(word) for word in words]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said.startswith("octoscope: ")
+    assert "Traceback" not in said
+    return said
+
+
+# --- what works ---------------------------------------------------------------------------------
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from octoscope.cli import main; main(['--help']);"
+        "print([m for m in ('torch', 'pandas', 'numpy', 'timm', 'lightning') if m in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip().endswith("[]")
+
+
+@pytest.mark.parametrize("verb", ["phantom", "check", "train", "evaluate", "explain", "report"])
+def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([verb, "--help"])
+    assert end.value.code == 0
+    assert "--config" in capsys.readouterr().out
+
+
+def test_print_config_is_yaml_that_can_be_given_back(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["study", "--name", "x", "--framing.height", "80", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed["framing"]["height"] == 80
+    assert printed["models"][0]["model"] == "resnet18"
+
+
+def test_study_leaves_report_metrics_maps_and_scores(small: Path) -> None:
+    assert (small / "report.html").stat().st_size > 50_000
+    runs = sorted(path.name for path in (small / "runs").iterdir())
+    assert runs == ["test_resnet-seed0", "test_vit-seed0"]
+    for run in runs:
+        metrics = json.loads((small / "runs" / run / "metrics-val.json").read_text())
+        assert metrics["bootstrap"]["unit"] == "patient"
+        assert metrics["overall"]["balanced_accuracy"]["low"] is not None
+        assert not (small / "runs" / run / "ledger.jsonl").exists(), "nobody opened the test split"
+
+
+def test_second_run_does_nothing_twice(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in small.rglob("*") if path.is_file()}
+    assert main(["study", str(small.parent / "small.yaml")]) == 0
+    after = {path: path.stat().st_mtime_ns for path in small.rglob("*") if path.is_file()}
+    changed = {p.name for p in after if before.get(p) != after[p]}
+    assert changed <= {"study.json", "table.parquet", "panels.json"}
+    assert str(small / "report.html") in capsys.readouterr().out
+
+
+def test_test_split_is_opened_on_purpose_and_recorded(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = small / "runs" / "test_resnet-seed0"
+    assert main(["evaluate", str(run), "--split", "test", "--why", "a test"]) == 0
+    entries = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
+    assert [entry["why"] for entry in entries] == ["a test"]
+    assert pd.read_parquet(run / "predictions-test.parquet")["split"].eq("test").all()
+
+
+def test_explain_single_scans_as_panels(small: Path, tmp_path: Path) -> None:
+    scan = next((small / "phantoms" / "images").rglob("*.png"))
+    run = small / "runs" / "test_vit-seed0"
+    words = ["explain", run, scan, "--methods", "[gradcam,layercam]", "--out", tmp_path / "panels"]
+    assert main([str(word) for word in words]) == 0
+    (panel,) = (tmp_path / "panels").glob("*.png")
+    assert Image.open(panel).size[0] > 300
+
+
+def test_phantom_and_check_with_write(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "phantoms"
+    words = ["phantom", out, "--patients", "16", "--scans-per-patient", "2"]
+    assert main([str(w) for w in [*words, "--height", "64", "--width", "96"]]) == 0
+    table = tmp_path / "table.csv"
+    assert main(["check", str(out), "--write", str(table), "--json", str(tmp_path / "a.json")]) == 0
+    written = pd.read_csv(table)
+    assert (written.groupby("patient")["split"].nunique() == 1).all()
+    assert json.loads((tmp_path / "a.json").read_text())["counts"]
+
+
+# --- what users get wrong -----------------------------------------------------------------------
+
+
+def test_unknown_verb_and_option(capsys: pytest.CaptureFixture[str]) -> None:
+    assert 'did you mean "train"' in fails(capsys, "trian")
+    assert "--laout" in fails(capsys, "check", ".", "--laout", "x").replace("_", "-")
+
+
+def test_missing_study_file_and_wrong_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert "nowhere.yaml" in fails(capsys, "study", tmp_path / "nowhere.yaml")
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("name: x\nframng: {height: 3}\n")
+    assert "framng" in fails(capsys, "study", wrong)
+
+
+def test_yaml_cannot_name_a_class_to_import(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evil = tmp_path / "evil.yaml"
+    evil.write_text("framing: {class_path: os.system, init_args: {command: 'touch pwned'}}\n")
+    fails(capsys, "study", evil)
+    assert not Path("pwned").exists()
+
+
+@pytest.mark.parametrize("verb", [("check",), ("study", "--out", "o", "--data"), ("train",)])
+def test_empty_and_missing_folder(
+    verb: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    rest = [str(tmp_path / "o")] if verb == ("train",) else []
+    assert "empty" in fails(capsys, *verb, empty, *rest)
+    assert "nowhere" in fails(capsys, *verb, tmp_path / "nowhere", *rest)
+
+
+def write_scans(root: Path, patients: dict[str, int], scans: int = 2) -> Path:
+    """Write small noise pictures in Kermany layout, `patients` per class."""
+    rng = np.random.default_rng(0)
+    for name, count in patients.items():
+        for patient in range(count):
+            for scan in range(scans):
+                path = root / name / f"{name}-{hash(name) % 100}{patient}-{scan}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(rng.integers(0, 255, (48, 64), dtype=np.uint8)).save(path)
+    return root
+
+
+def test_class_with_one_patient(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = write_scans(tmp_path / "data", {"CNV": 6, "DME": 1})
+    said = fails(capsys, "train", data, tmp_path / "out", "--model", "test_resnet")
+    assert "DME" in said and "patient" in said
+
+
+def test_unknown_model_suggests_and_spares_what_is_there(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (small / "report.html").read_bytes()
+    said = fails(capsys, "train", small / "phantoms", small, "--model", "resnet81")
+    assert "resnet18" in said
+    assert (small / "report.html").read_bytes() == before
+
+
+def broken_files(folder: Path) -> dict[str, Path]:
+    """Write one file of each kind that no scan is."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    good = folder / "whole.jpeg"
+    Image.fromarray(rng.integers(0, 255, (96, 128), dtype=np.uint8)).save(good)
+    truncated = folder / "truncated.jpeg"
+    truncated.write_bytes(good.read_bytes()[:2000])
+    good.unlink()
+    dot = folder / "dot.png"
+    Image.fromarray(np.zeros((1, 1), dtype=np.uint8)).save(dot)
+    text = folder / "text.jpeg"
+    text.write_text("this is no picture")
+    huge = folder / "huge.png"
+    Image.new("1", (20_000, 20_000)).save(huge)
+    return {path.stem: path for path in (truncated, dot, text, huge)}
+
+
+@pytest.mark.parametrize("kind", ["truncated", "dot", "text", "huge"])
+def test_file_that_is_no_scan(
+    kind: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = broken_files(tmp_path / "broken")[kind]
+    run = small / "runs" / "test_resnet-seed0"
+    assert path.name in fails(capsys, "explain", run, path)
+
+
+def test_broken_files_among_good_ones_are_set_aside_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_scans(tmp_path / "data", {"CNV": 8, "DME": 8})
+    for number, path in enumerate(broken_files(tmp_path / "broken").values()):
+        shutil.copy(path, data / "CNV" / f"CNV-9{number}-1{path.suffix}")
+    said = fails(capsys, "check", data)
+    assert "4" in said and "CNV-9" in said
+    out = tmp_path / "out"
+    words = [
+        "train",
+        data,
+        out,
+        "--model",
+        "test_resnet",
+        "--epochs",
+        "1",
+        "--framing.height",
+        "64",
+    ]
+    assert main([str(word) for word in [*words, "--framing.width", "64"]]) == 0
+    assert "CNV-90" in capsys.readouterr().err
+
+
+def test_table_with_a_missing_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "table.csv"
+    table.write_text("path,label,patient\ngone.png,CNV,1\n")
+    assert "gone.png" in fails(capsys, "check", table)
+
+
+def test_run_that_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert str(tmp_path) in fails(capsys, "evaluate", tmp_path)
+    assert str(tmp_path) in fails(capsys, "explain", tmp_path)
+    assert str(tmp_path) in fails(capsys, "report", tmp_path)
+
+
+def test_study_folder_of_other_scans_is_left_alone(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_scans(tmp_path / "data", {"CNV": 8, "DME": 8})
+    before = (small / "study.json").read_bytes()
+    assert "another folder" in fails(capsys, "study", "--data", data, "--out", small)
+    assert (small / "study.json").read_bytes() == before
