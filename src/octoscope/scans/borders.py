@@ -97,34 +97,31 @@ def as_grey8(image: np.ndarray) -> np.ndarray:
 
 def _uniform_from_edges(uniform: np.ndarray, *, straight: bool) -> np.ndarray:
     """Return the part of `uniform` (H, W) bool that fills the frame from one of its edges."""
-    height, width = uniform.shape
-    found = np.zeros((height, width), bool)
-    if not _starts_at_an_edge(uniform):
-        return found
-    rows, columns = np.arange(height)[:, None], np.arange(width)[None, :]
-    for flipped, depth in ((uniform, rows), (uniform[::-1], rows[::-1])):
-        runs = _seam(_run_lengths(flipped), straight)  # (W,), from the top, then the bottom
-        found |= depth < runs[None, :]
-    for flipped, depth in ((uniform.T, columns), (uniform.T[::-1], columns[:, ::-1])):
-        runs = _seam(_run_lengths(flipped), straight)  # (H,), from the left, then the right
-        found |= depth < runs[:, None]
+    found = np.zeros(uniform.shape, bool)
+    for turns in range(4):
+        # Views: with the frame turned, every edge in its turn is the upper one.
+        turned, turned_found = np.rot90(uniform, turns), np.rot90(found, turns)
+        if not _starts_at_the_top(turned):
+            continue
+        runs = _seam(_run_lengths(turned), straight)
+        deepest = min(int(runs.max()), len(turned))
+        turned_found[:deepest] |= np.arange(deepest)[:, None] < runs
     return found
 
 
-def _starts_at_an_edge(uniform: np.ndarray) -> bool:
-    """Whether any side of the frame is uniform over a stretch worth a closer look."""
-    sides = (uniform[0], uniform[-1], uniform[:, 0], uniform[:, -1])
-    inner = (uniform[2 % len(uniform)], uniform[-3 % len(uniform)])
-    return any(np.count_nonzero(side) >= min(8, len(side)) for side in (*sides, *inner))
+def _starts_at_the_top(uniform: np.ndarray) -> bool:
+    """Whether the upper edge of `uniform` has a stretch of runs wide enough to be kept."""
+    first = uniform[0] | uniform[2] if len(uniform) > 3 else uniform[0]
+    return bool(ndimage.minimum_filter1d(first, min(NARROWEST, len(first)), mode="nearest").any())
 
 
 def _run_lengths(uniform: np.ndarray) -> np.ndarray:
     """Return per column how many uniform pixels follow the first row, ``(W,)`` int."""
-    start = uniform.copy() if len(uniform) > 3 else uniform
     if len(uniform) > 3:
-        start[:2] |= uniform[2]  # the outermost rows may be darkened by resampling
-    lengths = np.argmin(start, axis=0)
-    lengths[start.all(axis=0)] = len(start)
+        uniform = uniform.copy()
+        uniform[:2] |= uniform[2]  # the outermost rows may be darkened by resampling
+    lengths = np.argmin(uniform, axis=0)
+    lengths[uniform.all(axis=0)] = len(uniform)
     return lengths
 
 
