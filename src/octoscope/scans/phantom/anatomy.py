@@ -141,7 +141,7 @@ def disc_cover(eye: Anatomy, x: Array, y: Array) -> Array:
     """Return how far x, y (mm) lies in the optic disc, 0 outside to 1 inside, ``(..., W)``."""
     radius = 0.85
     distance = np.hypot(x - (eye.disc + radius), y - 0.25)
-    return 1 / (1 + np.exp(np.clip((distance - radius) / 0.06, -60, 60)))
+    return 1 / (1 + np.exp(np.clip((distance - radius) / 0.08, -60, 60)))
 
 
 def bruch_depth(eye: Anatomy, x: Array, y: Array) -> Array:

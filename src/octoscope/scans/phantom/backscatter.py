@@ -93,7 +93,7 @@ def _choroid(eye: Eye, cut: Cut, d: Array) -> Array:
     thick = choroid_thickness(eye.anatomy, x, y).astype(np.float32)
     rise = 0.55 + 0.45 * np.clip((d - 0.012) / 0.025, 0, 1) + 0.9 * np.exp(-d / 0.008)
     grain = 0.25 + 0.45 * np.exp(-d / 0.06)
-    inner = grey(92) * rise * np.exp(grain * eye.granules(d, x, y))
+    inner = grey(85) * rise * np.exp(grain * eye.granules(d, x, y))
     lumen = 1 / (1 + np.exp(-6 * (eye.lumens(d, x, y) - np.float32(eye.lumen_share))))
     large = np.clip((d - 0.03) / 0.06, 0, 1) * np.clip((thick - d) / 0.04, 0, 1)
     stripes = eye.streaks(x, y).astype(np.float32) * np.clip(d / 0.12, 0, 1)

@@ -57,6 +57,7 @@ class Acquisition:
         field: Lateral field of view, mm.
         frames: Averaged frames.
         noise: Noise power of one frame.
+        gain: Factor on the light that comes back (pupil, focus, clear media).
         seed: Of the speckle and noise.
         device: The instrument; None for the eye's own.
         crop: Share of the instrument's depth that the frame shows.
@@ -71,6 +72,7 @@ class Acquisition:
     field: float
     frames: int
     noise: float
+    gain: float
     seed: int
     device: Device | None = None
     crop: float = 1.0
@@ -93,6 +95,7 @@ def draw_acquisition(
         field=float(rng.choice(device.widths)),
         frames=int(rng.integers(device.frames[0], device.frames[1] + 1)),
         noise=float(np.exp(rng.uniform(*np.log(device.noise)))),
+        gain=float(np.exp(rng.normal(0, 0.5))),
         seed=int(rng.integers(2**62)),
     )
 
@@ -120,7 +123,7 @@ def render(eye: Eye, how: Acquisition) -> PhantomBScan:
 
     z = ((np.arange(how.height) + 0.5) * spacing[0])[:, None]
     beyond = np.maximum(z - device.depth / 3, 0).astype(np.float32)
-    power *= np.exp(-beyond / device.decay)
+    power *= np.float32(how.gain) * np.exp(-beyond / device.decay)
     noise = np.broadcast_to(how.noise * np.exp(-beyond / device.noise_decay), power.shape)
     rng = np.random.default_rng(how.seed)
     return PhantomBScan(

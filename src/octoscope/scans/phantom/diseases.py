@@ -55,7 +55,7 @@ def drusen(severity: float, rng: np.random.Generator) -> Disease:
     points = scattered(rng, 90, np.zeros(2), 1.0, 0.15)
     size = rng.gamma(5.0, 1 / 5, len(points)) * rng.uniform(0.8, 1.3)
     oblong = rng.uniform(0.8, 1.3, len(points))
-    sharpness = rng.uniform(0.8, 1.8, len(points))
+    sharpness = rng.uniform(0.6, 1.4, len(points))
     grown = 0.5 + 0.5 * severity
     wide = 0.17 * np.sqrt(size) * (0.6 + 0.4 * severity)
     high = np.clip(np.minimum(0.070 * size * grown, 0.7 * wide), 0.012, 0.13)
@@ -67,7 +67,7 @@ def drusen(severity: float, rng: np.random.Generator) -> Disease:
         "DRUSEN",
         severity,
         mounds[: _some(mounds, severity)],
-        rough=Waves.draw(rng, 0.20, (0.07, 0.4), count=16),
+        rough=Waves.draw(rng, 0.16, (0.10, 0.5), count=16),
         disruption=0.65,
     )
 
@@ -180,7 +180,7 @@ def cnv(severity: float, rng: np.random.Generator) -> Disease:
         [Swelling(_at(middle, rng.uniform(0.8, 1.4)), grown * rng.uniform(0, 0.08))],
         rough=Waves.draw(rng, 0.15, (0.16, 0.9), count=16),
         disruption=0.9,
-        solid=float(rng.uniform()),
+        solid=float(rng.uniform(0.5, 1.0) * (rng.uniform() < 0.7)),
     )
 
 

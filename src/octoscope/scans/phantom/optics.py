@@ -53,12 +53,12 @@ DEVICES: Mapping[str, Device] = MappingProxyType(
         # Eye-tracked averaging, noise subtracted, fourth-root display: dark and clean.
         "spectralis": Device(
             "spectralis",
-            widths=(5.8, 5.8, 8.7),
+            widths=(5.8, 7.2, 8.7),
             depth=1.92,
             frames=(16, 50),
             axial=0.0047,
             lateral=0.0090,
-            noise=(2e-4, 7e-3),
+            noise=(5e-4, 1.2e-2),
             decay=2.0,
             noise_decay=0.35,
             subtracts=True,

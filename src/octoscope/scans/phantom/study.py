@@ -26,7 +26,7 @@ from octoscope.scans.phantom.plan import PlannedScan, plan_study
 from octoscope.scans.phantom.shortcut import Shortcut
 from octoscope.scans.table import SPLITS, ScanTable
 
-GENERATOR = 1
+GENERATOR = 2
 """Raised whenever the same options would give other pictures."""
 
 MANIFEST = "manifest.csv"
@@ -223,7 +223,7 @@ def write_patient(task: Task) -> list[dict[str, Any]]:
                 device=scan.device,
             )
         eye = eyes[scan.eye_seed]
-        how = _cut(eye, task.height, task.width, scan.scan_seed)
+        how = cut_through_lesion(eye, task.height, task.width, scan.scan_seed)
         planted = task.shortcut if scan.shortcut else None
         if planted is not None:
             how = planted.before(how)
@@ -252,7 +252,7 @@ def write_patient(task: Task) -> list[dict[str, Any]]:
     return rows
 
 
-def _cut(eye: Eye, height: int, width: int, seed: int) -> Acquisition:
+def cut_through_lesion(eye: Eye, height: int, width: int, seed: int) -> Acquisition:
     """Draw an acquisition that passes through a lesion, if the eye has any."""
     if eye.disease.label == "NORMAL":
         return draw_acquisition(eye, height, width, seed)
