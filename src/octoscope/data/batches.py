@@ -90,9 +90,6 @@ class Batches:
         """None: where Lightning looks next."""
         return None
 
-    batch_sampler = None
-    """Lightning asks for it wherever there is a `sampler`."""
-
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch of the next pass, counted from 0."""
         self.epoch = epoch
@@ -124,8 +121,11 @@ class Batches:
 
     def _gather(self, rows: np.ndarray) -> Tensor:
         """Return rows of the cache as ``(B, 1, H, W)`` float32 in [0, 1] on the device."""
-        pixels = torch.from_numpy(np.take(self.images, rows, axis=0))  # (B, H, W) uint8
+        pixels = np.take(self.images, rows, axis=0)[:, None]  # (B, 1, H, W) uint8
+        if self.device.type == "cpu":
+            # numpy rather than torch: one thread is enough, and waits for no other.
+            return torch.from_numpy(np.divide(pixels, np.float32(255), dtype=np.float32))
+        moved = torch.from_numpy(pixels)
         if self.device.type == "cuda":
-            pixels = pixels.pin_memory()
-        pixels = pixels.to(self.device, non_blocking=True)
-        return pixels.unsqueeze(1).to(torch.float32).div_(255)
+            moved = moved.pin_memory()
+        return moved.to(self.device, non_blocking=True).to(torch.float32).div_(255)

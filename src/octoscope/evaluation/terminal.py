@@ -7,6 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+SHOWN = ("sensitivity", "specificity", "auroc")
+"""What fits a terminal of 80 columns; metrics-SPLIT.json and the report have the rest."""
+
 
 def print_metrics(metrics: dict[str, Any], console: Console) -> None:
     """Print what `evaluate` returned: overall numbers, then one row per class.
@@ -16,17 +19,16 @@ def print_metrics(metrics: dict[str, Any], console: Console) -> None:
         console: Where to.
     """
     title = (
-        f"{metrics['model']} seed {metrics['seed']}, {metrics['split']}: {metrics['n_scans']} scans "
-        f"of {metrics['n_patients']} patients, 95 % intervals by patient"
+        f"{metrics['model']} seed {metrics['seed']}, {metrics['split']}: "
+        f"{metrics['n_scans']} scans of {metrics['n_patients']} patients, 95 % intervals by patient"
     )
     overall = Table("metric", "value", title=title, title_justify="left")
     for name, number in metrics["overall"].items():
         overall.add_row(name.replace("_", " "), said(number))
     console.print(overall)
-    measures = [key for key, value in _first(metrics["per_class"]).items() if _is_number(value)]
-    classes = Table("class", "scans", *(key.replace("_", " ") for key in measures))
+    classes = Table("class", "scans", *SHOWN)
     for name, row in metrics["per_class"].items():
-        classes.add_row(name, str(row["support"]), *(said(row[key]) for key in measures))
+        classes.add_row(name, str(row["support"]), *(said(row[key]) for key in SHOWN))
     console.print(classes)
     for note in metrics["notes"]:
         console.print(f"· {note}", style="dim", highlight=False, markup=False)
@@ -40,12 +42,3 @@ def said(number: dict[str, Any]) -> str:
     if low is None or high is None or low != low or high != high:
         return f"{value:.3f} [–]"
     return f"{value:.3f} [{low:.3f}, {high:.3f}]"
-
-
-def _first(mapping: dict[str, Any]) -> dict[str, Any]:
-    first: dict[str, Any] = next(iter(mapping.values()))
-    return first
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, dict) and "value" in value

@@ -188,7 +188,7 @@ def explain_files(
             image[0].mul(255).round().byte().numpy(),
             {METHODS[name].title: maps[name][0].numpy() for name in maps},
             dict(zip(classes, probabilities, strict=True)),
-            explained=classes[int(maps.targets[0])],  # type: ignore[arg-type]
+            explained=classes[int(maps.targets[0])],
             title=f"{path.name} · {run.name}",
         )
         panel = out / f"{path.stem}-{run.name}.png"
