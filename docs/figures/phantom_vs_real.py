@@ -93,7 +93,7 @@ def main() -> None:
     figure.add_artist(
         plt.Line2D([0.5085, 0.5085], [0.05, 0.985], color="tab:orange", linewidth=1.5)
     )
-    figure.savefig(options.out, dpi=130)
+    figure.savefig(options.out, dpi=110)
 
 
 if __name__ == "__main__":

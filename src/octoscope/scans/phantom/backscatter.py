@@ -98,8 +98,8 @@ def _choroid(eye: Eye, cut: Cut, d: Array) -> Array:
     large = np.clip((d - 0.03) / 0.06, 0, 1) * np.clip((thick - d) / 0.04, 0, 1)
     stripes = eye.streaks(x, y).astype(np.float32) * np.clip(d / 0.12, 0, 1)
     # Where the epithelium is damaged more light gets through, unevenly.
-    loss = photoreceptor_loss(cut.thickness, eye.disease).astype(np.float32)
-    stripes = stripes * (1 + 2 * loss) + 0.6 * loss * (cut.thickness["MATERIAL"] == 0)
+    damage = photoreceptor_loss(cut.thickness, eye.disease).astype(np.float32) ** 3
+    stripes = stripes * (1 + 2 * damage) + 0.6 * damage * (cut.thickness["MATERIAL"] == 0)
     fade = np.exp(stripes - np.float32(eye.pigment) * np.maximum(d - 0.04, 0))
     power = inner * (1 - np.float32(eye.lumen_contrast) * large * lumen) * fade
     disc = disc_cover(eye.anatomy, x, y).astype(np.float32)

@@ -161,7 +161,7 @@ class Disease:
         mounds: Domes under the retina.
         pockets: Ellipsoids in the retina.
         swellings: Thickenings.
-        rough: Relative unevenness of everything but free fluid.
+        rough: Unevenness of everything but free fluid, relative to its height.
         disruption: How far the photoreceptor bands are lost over mounds, 0 to 1.
         solid: How bright pigment-epithelium detachments are inside: 0 serous, 1 fibrous.
     """
@@ -190,14 +190,15 @@ def diseased_thickness(
         for name, share in (("INL", 0.36), ("OPL", 0.10), ("ONL", 0.54)):
             t[name] = t[name] + share * height
     lifts = {space: np.zeros(np.broadcast_shapes(np.shape(x), np.shape(y))) for space in SPACES}
-    uneven = np.clip(1 + disease.rough(x, y), 0.2, 1.8)
+    uneven = np.clip(disease.rough(x, y), -0.8, 0.8)
     low, high = float(np.min(y)), float(np.max(y))
     for mound in disease.mounds:
         if not mound.lifted.touches(low, high):
             continue
         height = mound(x, y)
         if mound.space != "FLUID":
-            height = height * uneven
+            # Small mounds are uneven in proportion; a large one is not the rougher for its height.
+            height = height + np.minimum(height, 0.08) * uneven
         # Mounds of one kind that overlap merge instead of adding up.
         t[mound.space] = np.maximum(t[mound.space], height)
         lifts[mound.space] = np.maximum(lifts[mound.space], mound.lift(x, y))
