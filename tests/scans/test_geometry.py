@@ -1,8 +1,11 @@
 import itertools
 import json
+import warnings
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
@@ -212,6 +215,30 @@ def test_no_retina_is_found_where_there_is_none(image):
     assert layers.ilm.min() >= -0.5 and layers.rpe.max() <= height - 0.5
     top, left, bottom, right = layers.band(image.shape, 0.2)
     assert 0 <= top < bottom <= height and 0 <= left < right <= width
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    height=st.integers(1, 120),
+    width=st.integers(1, 120),
+    blur=st.sampled_from([0, 1, 5]),
+    border=st.sampled_from([None, 0, 255]),
+    seed=st.integers(0, 2**31),
+)
+def test_any_picture_is_gone_through_without_a_warning(height, width, blur, border, seed):
+    rng = np.random.default_rng(seed)
+    image = ndimage.gaussian_filter(rng.normal(size=(height, width)) ** 2 * 90, blur)
+    image = image.clip(0, 255).astype(np.uint8)
+    if border is not None:
+        rows, columns = np.indices(image.shape)
+        image[rows < rng.uniform(-40, 80) + rng.uniform(-2, 2) * columns] = border
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layers = segment_retina(image)
+    assert np.isfinite(layers.ilm).all() and np.isfinite(layers.rpe).all()
+    assert (layers.ilm <= layers.rpe).all()
+    assert layers.ilm.min() >= -0.5 and layers.rpe.max() <= height - 0.5
+    assert layers.confidence.min() >= 0 and layers.confidence.max() <= 1
 
 
 def test_a_smooth_cloud_is_no_retina():

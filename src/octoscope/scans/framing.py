@@ -35,11 +35,13 @@ class Framing:
         width: Columns of the model's frame.
         mode: ``pad`` scales the whole scan into the frame and fills what is left over; ``band``
             does the same with the rows from above the ILM to below the RPE, so that the height of
-            the file no longer tells where it came from; both keep the aspect ratio. ``stretch``
-            scales rows and columns apart and so DISTORTS the aspect ratio.
+            the file no longer tells where it came from; both keep the aspect ratio. What lies in
+            the vitreous, beyond the margin, is not in the band. ``stretch`` scales rows and
+            columns apart and so DISTORTS the aspect ratio.
         fill: Grey value [0, 255] of everything outside of the scan.
         margin: Rows kept above the ILM and below the RPE in ``band``, as a part of the median
-            distance between the two.
+            distance between the two. The default is about what tight crops of public data leave,
+            so that whole frames and crops come out alike.
         wedges: ``fill`` paints white registration borders with `fill`: like padding they are no
             part of the scan, they are spread unevenly over classes, and as the brightest thing in
             the frame they draw a network's eye. ``keep`` leaves the file's own pixels.
@@ -117,13 +119,6 @@ class Placement:
     target: Box
     flags: tuple[str, ...] = ()
     outside: np.ndarray | None = field(default=None, repr=False)
-
-    @property
-    def scale(self) -> tuple[float, float]:
-        """Frame pixels per scan pixel, along rows and along columns."""
-        top, left, bottom, right = self.crop
-        t, l, b, r = self.target  # noqa: E741
-        return (b - t) / (bottom - top), (r - l) / (right - left)
 
     @property
     def padding_fraction(self) -> float:
@@ -212,14 +207,9 @@ class Placement:
         for name in ("framing", "shape", "crop", "target"):
             if name not in known:
                 raise OctoscopeError(f'placement: "{name}" is missing; build the cache anew')
-        shape, crop, target = (tuple(int(v) for v in known[k]) for k in ("shape", "crop", "target"))
-        return cls(
-            framing=Framing.from_dict(known["framing"]),
-            shape=shape,  # type: ignore[arg-type]
-            crop=crop,  # type: ignore[arg-type]
-            target=target,  # type: ignore[arg-type]
-            flags=tuple(known.get("flags", ())),
-        )
+        boxes = {k: tuple(int(v) for v in known[k]) for k in ("shape", "crop", "target")}
+        flags = tuple(known.get("flags", ()))
+        return cls(Framing.from_dict(known["framing"]), flags=flags, **boxes)  # type: ignore[arg-type]
 
 
 def place(image: np.ndarray, framing: Framing, layers: RetinaLayers | None = None) -> Placement:

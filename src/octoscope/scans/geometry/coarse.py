@@ -72,8 +72,8 @@ def brightness(grey: np.ndarray) -> Brightness | None:
     reduced = Image.fromarray(grey).resize((columns, rows), Image.Resampling.BOX)
     values = ndimage.gaussian_filter(np.asarray(reduced, dtype=np.float32), (0.5, 1.0))
     # In the darker half there is little but noise; 1.05 makes a median difference a deviation.
-    differences = np.abs(values[:, 2:] - values[:, :-2])
-    noise = 1.05 * float(np.median(differences[values[:, 2:] <= np.median(values)]))
+    left, right = values[:, :-2], values[:, 2:]
+    noise = 1.05 * float(np.median(np.abs(right - left)[right <= np.median(right)]))
     # The dark tenth of the upper third is vitreous even where a tight crop leaves little of it;
     # its mean lies 1.28 deviations above its lowest tenth.
     dark = float(np.percentile(values[: rows // 3], 10)) + 1.28 * noise
@@ -99,9 +99,8 @@ def coarse_surfaces(seen: Brightness) -> tuple[np.ndarray, np.ndarray]:
     ilm, rpe = cheapest_pair(
         _ilm_cost(values, seen.noise), _rpe_cost(values), pair.astype(np.float32), STEP_COST
     )
-    return np.clip(ilm - PAD_ABOVE, 0, rows).astype(float), np.clip(
-        rpe - PAD_ABOVE, 0, rows
-    ).astype(float)
+    ilm, rpe = (np.clip(s - PAD_ABOVE, 0, rows).astype(float) for s in (ilm, rpe))
+    return ilm, rpe
 
 
 def _ilm_cost(values: np.ndarray, noise: float) -> np.ndarray:

@@ -62,7 +62,8 @@ def _stands_out(lit: np.ndarray, ilm: np.ndarray, rpe: np.ndarray) -> float:
     """Return how much more of the retina than of what lies above it is lit, −1 to 1."""
     row = np.arange(len(lit))[:, None]
     retina, vitreous = (row >= ilm) & (row < rpe), row < ilm - 1
-    return float(lit[retina].mean() - (lit[vitreous].mean() if vitreous.any() else 0.0))
+    inside, outside = (lit[part].mean() if part.any() else 0.0 for part in (retina, vitreous))
+    return float(inside - outside)
 
 
 def _without_borders(grey: np.ndarray, shown: np.ndarray, valid: np.ndarray) -> np.ndarray:
