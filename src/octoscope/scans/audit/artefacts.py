@@ -101,6 +101,7 @@ class Features:
         rows: ``(n,)`` their rows in the table.
         numbers: Feature → ``(n,)`` float.
         words: Feature → ``(n,)`` str.
+        constant: Names of features that are the same in all of them, which are not tested.
         from_table: Names of the features that are columns of the table, not measured.
         findings: Columns that were not tested, and why.
     """
@@ -108,6 +109,7 @@ class Features:
     rows: np.ndarray
     numbers: dict[str, np.ndarray]
     words: dict[str, np.ndarray]
+    constant: tuple[str, ...]
     from_table: frozenset[str]
     findings: list[Finding]
 
@@ -131,7 +133,7 @@ def gather_features(table: ScanTable, measured: Sequence[Measurement]) -> Featur
             continue
         if pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column):
             values = column.to_numpy(float, na_value=np.nan)
-            if not any(np.array_equal(values, known) for known in numbers.values()):
+            if not any(_agree(values, known) for known in numbers.values()):
                 numbers[name] = values
         elif column.nunique() > max(10, len(column) / 2):
             findings.append(
@@ -143,22 +145,36 @@ def gather_features(table: ScanTable, measured: Sequence[Measurement]) -> Featur
             )
         else:
             words[name] = column.astype(object).where(column.notna(), "missing").to_numpy()
-    from_table = frozenset({*numbers, *words} - measured_names)
-    return Features(rows, numbers, words, from_table, findings)
+    every = {**numbers, **words}
+    constant = tuple(name for name, values in every.items() if _is_constant(values))
+    return Features(
+        rows, numbers, words, constant, frozenset(every.keys() - measured_names), findings
+    )
+
+
+def _agree(values: np.ndarray, known: np.ndarray) -> bool:
+    """Whether a column of the table only repeats what was measured, where it says anything."""
+    said = ~np.isnan(values)
+    return np.array_equal(values[said], known[said])
+
+
+def _is_constant(values: np.ndarray) -> bool:
+    """Whether all values (n,) are the same, or all missing."""
+    return len(set(values.tolist())) <= 1 or bool(np.all(values != values))
 
 
 def find_artefacts(
     table: ScanTable, features: Features, *, permutations: int, seed: int
 ) -> list[Artefact]:
-    """Test every feature against the classes, by patient; the strongest effect first."""
+    """Test every feature that varies against the classes, by patient; the strongest first."""
     scans = table.rows(features.rows)
     targets = scans.targets
     one_by_one = scans.patients_assumed_distinct()
 
     def test(groups: np.ndarray) -> tuple[list[Association], np.ndarray]:
         found = associations(
-            features.numbers,
-            features.words,
+            {n: v for n, v in features.numbers.items() if n not in features.constant},
+            {n: v for n, v in features.words.items() if n not in features.constant},
             targets,
             groups,
             permutations=permutations,

@@ -11,11 +11,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from octoscope.progress import track
+
 FOLDS = 5
 TREES = 100
 LEAST_LEAF = 3
-MOST_PER_TREE = 5_000
+MOST_PER_TREE = 2_000
 """Scans drawn for each tree, so that time does not grow with the square of a study."""
+LONG = 20_000
+"""Scans from which a progress bar is shown."""
 RESAMPLES = 1_000
 CHUNK = 50
 
@@ -98,18 +102,36 @@ def _cross_validated(
 ) -> np.ndarray:
     """Predict every scan (N,) by a forest that saw none of its patient."""
     from sklearn.ensemble import RandomForestClassifier  # heavy to import
-    from sklearn.model_selection import StratifiedGroupKFold
 
     predicted = np.full(len(targets), -1)
-    splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
-    for train, test in splitter.split(values, targets, groups):
-        size = min(len(train), MOST_PER_TREE)
+    fold = _folds(targets, groups, folds, seed)
+    for k in track(range(folds), "frame-only model") if len(targets) > LONG else range(folds):
+        train, test = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
         forest = RandomForestClassifier(
-            TREES, min_samples_leaf=LEAST_LEAF, max_samples=size, random_state=seed
+            TREES,
+            min_samples_leaf=LEAST_LEAF,
+            max_samples=min(len(train), MOST_PER_TREE),
+            random_state=seed,
         )
         forest.fit(values[train], targets[train], _weights(targets[train], groups[train]))
         predicted[test] = forest.predict(values[test])
     return predicted
+
+
+def _folds(targets: np.ndarray, groups: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Return the fold of each scan (N,): of every class, patients dealt out like cards.
+
+    A patient with several classes is dealt with the rarest of them, which needs it most.
+    """
+    names, patient = np.unique(groups, return_inverse=True)
+    size = np.bincount(targets)
+    rarest = np.full(len(names), len(size))  # rank of each patient's rarest class
+    np.minimum.at(rarest, patient, np.argsort(np.argsort(size, kind="stable"))[targets])
+    order = np.random.default_rng(seed).permutation(len(names))
+    order = order[np.argsort(rarest[order], kind="stable")]
+    fold = np.empty(len(names), np.int64)
+    fold[order] = np.arange(len(names)) % folds
+    return fold[patient]
 
 
 def _weights(targets: np.ndarray, groups: np.ndarray) -> np.ndarray:

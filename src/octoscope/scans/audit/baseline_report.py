@@ -90,7 +90,9 @@ def _report(
 ) -> BaselineReport:
     """Cross-validate on the features `names` and say in a sentence what came of it."""
     seen = tuple(name for name in names if name in features.numbers)
-    values = np.array([features.numbers[name] for name in seen], float).reshape(len(seen), -1).T
+    values = (
+        np.array([features.numbers[name] for name in seen], float).reshape(len(seen), len(scans)).T
+    )
     result = frame_baseline(seen, values, scans.targets, scans.groups, seed=seed)
     if result is None:
         sentence = (

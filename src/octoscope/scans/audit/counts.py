@@ -128,19 +128,23 @@ def _size_findings(table: ScanTable) -> list[Finding]:
                 )
             )
         for split in splits:
-            in_split = of_class & (frame["split"] == split).to_numpy()
-            known = int(frame["patient"][in_split].nunique())
-            if not in_split.any():
+            if not (of_class & (frame["split"] == split).to_numpy()).any():
                 findings.append(Finding("warning", f"Class {label} has no scan in {split}."))
-            elif split != "train" and 0 < known < FEWEST_PATIENTS:
-                findings.append(
-                    Finding(
-                        "warning",
-                        f"Class {label} has {plural(known, 'patient')} in {split}: "
-                        "expect wide intervals.",
-                    )
-                )
-    return findings
+    return [*findings, *_few_patients(table)]
+
+
+def _few_patients(table: ScanTable) -> list[Finding]:
+    """Say in which splits a class has too few patients for a narrow interval."""
+    frame = table.frame[table.frame["split"].isin(["val", "test"])]
+    few = [
+        f"{label} {count} in {split}"
+        for (split, label), count in frame.groupby(["split", "label"])["patient"].nunique().items()
+        if 0 < count < FEWEST_PATIENTS
+    ]
+    if not few:
+        return []
+    sentence = f"Few patients to test on ({listing(few, most=8)}): expect wide intervals."
+    return [Finding("info", sentence)]
 
 
 def _unknown_findings(table: ScanTable) -> list[Finding]:

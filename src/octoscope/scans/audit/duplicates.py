@@ -17,7 +17,7 @@ from octoscope.scans.audit.measure import Measurement
 from octoscope.scans.audit.near import near_pairs
 from octoscope.scans.table import ScanTable
 
-T = TypeVar("T", int, str)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)

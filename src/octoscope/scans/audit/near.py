@@ -22,6 +22,8 @@ NEAR = 20
 """Differing bits per 256 telling ones up to which two scans are called near duplicates."""
 LEAST_TELLING = 64
 """Hashes with fewer telling bits in common are too plain to be compared."""
+LONG = 20_000
+"""Hashes from which a progress bar is shown."""
 CHUNK = 2**21
 """Candidate pairs compared at a time (bounds the memory)."""
 
@@ -73,8 +75,7 @@ def _within_radius(bits: np.ndarray) -> Iterator[np.ndarray]:
     if len(bits) < 2:
         return
     keys = _bands(bits)
-    what = "comparing scans" if len(bits) > 20_000 else None
-    for key in track(keys, what) if what else keys:
+    for key in track(keys, "comparing scans") if len(bits) > LONG else keys:
         for left, right in _candidates(key):
             # Half of the words decides most of the pairs.
             half = np.bitwise_count(bits[left, :2] ^ bits[right, :2]).sum(1)

@@ -32,6 +32,7 @@ class Audit:
         unreadable: ``{path, reason}`` of each file that cannot be read.
         blank: Paths of pictures that show nothing.
         artefacts: Each measured feature against the classes, the strongest first.
+        constant: Features that are the same in all scans, and so not among the artefacts.
         metadata_baseline: A small model that sees all numbers about the frame.
         frame_size_baseline: A small model that sees height and width only.
         permutations: Number of permutations behind the p-values.
@@ -52,6 +53,7 @@ class Audit:
     unreadable: list[dict[str, str]]
     blank: list[str]
     artefacts: list[Artefact]
+    constant: tuple[str, ...]
     metadata_baseline: BaselineReport
     frame_size_baseline: BaselineReport
     permutations: int
@@ -78,6 +80,7 @@ class Audit:
             "unreadable": self.unreadable,
             "blank": self.blank,
             "artefacts": [artefact.to_dict(self.classes) for artefact in self.artefacts],
+            "constant": list(self.constant),
             "metadata_baseline": self.metadata_baseline.to_dict(self.classes),
             "frame_size_baseline": self.frame_size_baseline.to_dict(self.classes),
             "permutations": self.permutations,

@@ -79,6 +79,7 @@ def audit(
         unreadable=unreadable,
         blank=blank,
         artefacts=artefacts,
+        constant=features.constant,
         metadata_baseline=everything,
         frame_size_baseline=size_only,
         permutations=permutations,

@@ -27,6 +27,8 @@ def print_audit(audit: Audit, console: Console) -> None:
     console.print(_counts(audit))
     if audit.artefacts:
         console.print(_artefacts(audit))
+    if audit.constant:
+        console.print(Text(f"the same in all scans: {', '.join(audit.constant)}"))
     for finding in audit.findings:
         console.print(
             Text.assemble((f"{finding.level:>7}  ", COLOURS[finding.level]), finding.sentence)
@@ -87,7 +89,8 @@ def _mean_sd(mean: float, sd: float) -> str:
     """Write ``237 ± 85`` or ``0.012 ± 0.003`` with sensible digits."""
     if mean != mean:  # nan: the class has no readable scan
         return "–"
-    digits = 0 if abs(mean) >= 100 else 2 if abs(mean) >= 0.1 else 4
+    size = abs(mean)
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 0.1 else 4
     return f"{mean:.{digits}f} ± {sd:.{digits}f}"
 
 
