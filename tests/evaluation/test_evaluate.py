@@ -154,10 +154,28 @@ def test_a_class_of_one_patient_has_no_interval_of_its_own() -> None:
     assert np.isnan(content["per_class"]["NORMAL"]["sensitivity"]["low"])
     assert np.isfinite(content["per_class"]["NORMAL"]["specificity"]["low"])
     assert np.isfinite(content["per_class"]["CNV"]["sensitivity"]["low"])
+    assert np.isfinite(content["overall"]["accuracy"]["low"])
+    for name in ("balanced_accuracy", "macro_f1", "auroc", "average_precision"):
+        assert np.isnan(content["overall"][name]["low"]), "it cannot know how NORMAL varies"
     notes = " ".join(content["notes"])
     assert "All scans of class NORMAL are of one patient" in notes
-    assert "resamples missed a class" in notes
     assert "Scans of unknown patients count as one patient per class." in notes
+
+
+def test_one_patient_per_class_gives_no_interval_without_width() -> None:
+    """Resamples that hold all classes hold every patient once: they would all be the same."""
+    frame = predictions(patients=4, scans=60)
+    content = evaluate(frame, CLASSES, resamples=200)
+    assert all(np.isnan(n["low"]) or n["low"] < n["high"] for n in numbers(content))
+    assert np.isnan(content["overall"]["balanced_accuracy"]["low"])
+
+
+def test_resamples_that_miss_a_class_are_counted() -> None:
+    frame = predictions()
+    rare = frame["label"] == "NORMAL"
+    frame.loc[rare, "patient"] = np.where(np.arange(rare.sum()) % 2, "q1", "q2")
+    notes = " ".join(evaluate(frame, CLASSES, resamples=500)["notes"])
+    assert "of 500 resamples missed a class" in notes
 
 
 def test_perfect_predictions_get_the_exact_interval_over_patients() -> None:

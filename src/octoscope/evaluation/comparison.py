@@ -10,8 +10,8 @@ import pandas as pd
 
 from octoscope.errors import OctoscopeError
 from octoscope.evaluation.bootstrap import Weights, resample_patients
-from octoscope.evaluation.intervals import interval, overall_interval, patients_with
-from octoscope.evaluation.metrics import OVERALL, measure
+from octoscope.evaluation.intervals import interval, overall_interval
+from octoscope.evaluation.metrics import MACRO, OVERALL, measure
 from octoscope.evaluation.predictions import (
     LOGIT,
     PROBABILITY,
@@ -51,7 +51,10 @@ def paired_difference(
         raise OctoscopeError(f"unknown metric {metric}; use one of {', '.join(OVERALL)}")
     (value_a, drawn_a), (value_b, drawn_b) = _together([a, b], metric, resamples, seed)
     difference, drawn = value_a - value_b, drawn_a - drawn_b
-    number = interval(difference, drawn, a["patient"].nunique())
+    patients, owners = _owners(a)
+    if metric in MACRO:
+        patients = min(patients, *(n for n in owners if n))
+    number = interval(difference, drawn, patients)
     drawn = drawn[np.isfinite(drawn)]
     crossing = min((drawn <= 0).sum(), (drawn >= 0).sum())
     p_value = min(1.0, 2 * (1 + crossing) / (1 + len(drawn)))
@@ -88,16 +91,12 @@ def across_seeds(
     """
     if not runs:
         raise OctoscopeError("there is no run to average; evaluate one first")
-    labelled = runs[0][runs[0]["target"] >= 0]
-    weights = resample_patients(labelled["patient"], 1)
-    targets = labelled["target"].to_numpy()
-    owners = [patients_with(targets == k, weights) for k in range(len(classes_of(runs[0])))]
+    patients, owners = _owners(runs[0])
     overall = {}
     for metric in OVERALL:
         both = _together(runs, metric, resamples, seed)
         values = np.array([value for value, _ in both])
         drawn = np.mean([drawn for _, drawn in both], axis=0)
-        patients = len(weights.counts)
         number = overall_interval(metric, float(values.mean()), drawn, owners, patients)
         spread = float(values.std(ddof=1)) if len(values) > 1 else np.nan
         overall[metric] = {**number, "seed_sd": spread}
@@ -106,6 +105,15 @@ def across_seeds(
         "seeds": [int(run["seed"].iloc[0]) for run in runs],
         "overall": overall,
     }
+
+
+def _owners(predictions: pd.DataFrame) -> tuple[int, list[int]]:
+    """Return the number of patients with labelled scans, and that of each class."""
+    labelled = predictions[predictions["target"] >= 0]
+    targets = labelled["target"].to_numpy()
+    classes = range(len(classes_of(predictions)))
+    owners = [labelled["patient"][targets == k].nunique() for k in classes]
+    return labelled["patient"].nunique(), owners
 
 
 def _together(

@@ -206,11 +206,11 @@ def _notes(
             )
         elif owning == 1 and patients > 1:
             notes.append(
-                f"All scans of class {name} are of one patient: it has no interval, and those "
-                "of the macro averages do not know how its patients differ."
+                f"All scans of class {name} are of one patient, so neither it nor the averages "
+                "over classes have an interval."
             )
     lost = int(np.isnan(resampled.overall["balanced_accuracy"]).sum())
-    if lost and patients > 1:
+    if lost and min(n for n in owners if n) > 1:
         notes.append(
             f"{lost} of {len(resampled.confusion)} resamples missed a class; the intervals of "
             "macro averages are over the others."

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from octoscope.errors import OctoscopeError
 from octoscope.trust.localisation import (
-    TOLERANCE,
     Array,
     grow,
     lesion_area,
@@ -21,7 +20,7 @@ from octoscope.trust.localisation import (
     pointing_game,
     relevance_mass,
 )
-from octoscope.trust.scores import ANY_LESION
+from octoscope.trust.scores import ANY_LESION, TOLERANCE
 
 HIGHER_IS_BETTER = {
     "relevance_mass": True,

@@ -22,12 +22,9 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from octoscope.errors import OctoscopeError
+from octoscope.trust.scores import TOLERANCE
 
 Array = np.ndarray | Tensor
-
-TOLERANCE = 15.0
-"""Pixels around a lesion in which the pointing game still counts a hit (Zhang et al.): about
-half a cell of a 7×7 map at 224 pixels."""
 
 
 def relevance_mass(maps: Array, masks: Array, within: Array | None = None) -> Tensor:

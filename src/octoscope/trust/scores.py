@@ -26,6 +26,10 @@ COLUMNS = (
 KEYS = ("model", "method", "lesion", "metric")
 ANY_LESION = "any"
 
+TOLERANCE = 15.0
+"""Pixels around a lesion in which the pointing game still counts a hit (Zhang et al.): about
+half a cell of a 7×7 map at 224 pixels. It stands here for those who read scores without torch."""
+
 
 def check_scores(scores: pd.DataFrame, source: str = "the scores") -> None:
     """Check a score table.
