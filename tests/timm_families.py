@@ -53,7 +53,19 @@ def _built(family: Family) -> nn.Module:
                 nn.init.normal_(parameter, std=0.1)
             if "gamma" in name:
                 nn.init.ones_(parameter)
+        _calibrate(network, family.images(8, seed=1))
     return network.eval()
+
+
+def _calibrate(network: nn.Module, images: Tensor) -> None:
+    """Give batch norms the statistics of some images, so that activations are of usual size."""
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.momentum = None  # average over all batches seen
+            if not part.weight.any():  # a residual branch that starts switched off
+                nn.init.ones_(part.weight)
+    with torch.no_grad():
+        network.train()(images)
 
 
 def _vit(name: str, prefix: int, **options: Any) -> Family:

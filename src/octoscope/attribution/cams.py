@@ -18,6 +18,8 @@ from octoscope.attribution.eigen import project_on_first_direction
 
 NEAR_ZERO = 1e-6
 """Denominators closer to zero than this, relative to what they are sums of, are rounding noise."""
+CANCELLED = 1e-5
+"""Sums smaller than this, relative to the magnitudes summed, are rounding noise."""
 
 
 def gradcam(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -49,8 +51,16 @@ def hirescam(activations: Tensor, gradients: Tensor) -> Tensor:
     """HiResCAM: M = Σ_k g_k ⊙ A_k, signed; the paper has no ReLU.
 
     Draelos & Carin 2020, section 3. Where the layers after A are affine, Σ_i M_i = y_c - b_c.
+
+    A layer norm over the channels right after A does not see their scale, so Σ_k g_k A_k = 0 at
+    every position, and what is computed is rounding noise. Sums that cancel to 1e-5 of their terms
+    are therefore exactly 0, such a map is flagged ``all_zero``, and the layer to explain is the
+    output of that norm.
     """
-    return (gradients * activations).sum(_channels(activations))
+    k = _channels(activations)
+    terms = gradients * activations
+    total = terms.sum(k)
+    return total.where(total.abs() > CANCELLED * terms.abs().sum(k), 0)
 
 
 def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import Switch, borrowed
@@ -55,9 +56,15 @@ class Evidence:
         names, tensors = list(self._recorded), list(self._recorded.values())
         grads: tuple[Tensor | None, ...] = (None,) * len(tensors)
         if self._score.requires_grad:
-            with torch.inference_mode(False), torch.enable_grad():
-                score = self._score.gather(1, classes.to(self._score.device).view(-1, 1)).sum()
-                grads = torch.autograd.grad(score, tensors, retain_graph=True, allow_unused=True)
+            with torch.inference_mode(False):
+                one_hot = F.one_hot(classes.to(self._score.device), self._score.shape[1])
+                grads = torch.autograd.grad(
+                    self._score,
+                    tensors,
+                    grad_outputs=one_hot.to(self._score.dtype),
+                    retain_graph=True,
+                    allow_unused=True,
+                )
         found = {}
         for name, grad in zip(names, grads, strict=True):
             if grad is None:
