@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +101,27 @@ def test_a_folder_with_something_else_is_refused_and_kept(tmp_path: Path) -> Non
     with pytest.raises(OctoscopeError, match="holds something else"):
         small(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+@pytest.mark.parametrize("text", ["[]", "{}", '{"config": 3}'])
+def test_a_foreign_phantom_json_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "phantom.json").write_text(text)
+    with pytest.raises(OctoscopeError, match="other options"):
+        small(tmp_path)
+
+
+def test_a_script_that_worker_processes_cannot_import_is_told_why(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from octoscope.scans.phantom import write_study\n"
+        f"write_study(Path({str(tmp_path / 'out')!r}), patients=12, scans_per_patient=1,"
+        " height=64, width=64, workers=2)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True)
+    assert done.returncode != 0
+    assert "use workers=1" in done.stderr.strip().splitlines()[-1]
+    assert [p.name for p in tmp_path.iterdir()] == ["script.py"]
 
 
 def test_a_file_in_the_way_is_refused(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -179,7 +180,9 @@ def _already_written(out: Path, config: dict[str, Any]) -> bool:
         return False
     if not (out / DESCRIPTION).is_file():
         raise OctoscopeError(f"{out}: holds something else; choose a new folder for the phantoms")
-    there = read_json(out / DESCRIPTION).get("config", {})
+    description = read_json(out / DESCRIPTION)
+    there = description.get("config") if isinstance(description, dict) else None
+    there = there if isinstance(there, dict) else {}
     if digest_of(there) != digest_of(config):
         differs = [name for name in config if digest_of(there.get(name)) != digest_of(config[name])]
         raise OctoscopeError(
@@ -199,7 +202,13 @@ def _run(tasks: list[Task], workers: int | None) -> Iterator[list[dict[str, Any]
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(min(wanted, len(tasks)), mp_context=context) as pool:
-        yield from pool.map(write_patient, tasks)
+        try:
+            yield from pool.map(write_patient, tasks)
+        except BrokenProcessPool as error:
+            raise OctoscopeError(
+                "a process that writes phantoms died, for want of memory or because the calling "
+                "script has no `if __name__ == '__main__':` line; mend that or use workers=1"
+            ) from error
 
 
 def _cores() -> int:
