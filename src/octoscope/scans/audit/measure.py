@@ -65,9 +65,12 @@ def measure_all(paths: Sequence[Path], workers: int | None = None) -> list[Measu
         workers: Threads; by default one per core.
     """
     tasks = [paths[i : i + TASK] for i in range(0, len(paths), TASK)]
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    try:
         done = pool.map(lambda task: [measure(path) for path in task], tasks)
         return list(track(chain.from_iterable(done), "reading scans", total=len(paths)))
+    finally:
+        pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for the rest
 
 
 def measure(path: Path) -> Measurement:
