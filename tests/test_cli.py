@@ -18,7 +18,7 @@ from octoscope.cli import main
 
 SMALL = {
     "name": "small",
-    "phantom": {"patients": 24, "scans_per_patient": 2, "height": 96, "width": 128},
+    "phantom": {"patients": 40, "scans_per_patient": 2, "height": 96, "width": 128},
     "framing": {"height": 64, "width": 96},
     "models": [
         {"model": "test_resnet", "epochs": 2, "batch_size": 8},
@@ -72,11 +72,18 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
 def test_print_config_is_yaml_that_can_be_given_back(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    recipe = tmp_path / "small.yaml"
+    recipe.write_text(yaml.safe_dump(SMALL))
     with pytest.raises(SystemExit):
-        main(["study", "--name", "x", "--framing.height", "80", "--print_config"])
-    printed = yaml.safe_load(capsys.readouterr().out)
+        main(["study", str(recipe), "--framing.height", "80", "--print_config"])
+    again = tmp_path / "printed.yaml"
+    again.write_text(capsys.readouterr().out)
+    printed = yaml.safe_load(again.read_text())
     assert printed["framing"]["height"] == 80
-    assert printed["models"][0]["model"] == "resnet18"
+    assert [model["model"] for model in printed["models"]] == ["test_resnet", "test_vit"]
+    with pytest.raises(SystemExit):
+        main(["study", str(again), "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out) == printed
 
 
 def test_study_leaves_report_metrics_maps_and_scores(small: Path) -> None:
@@ -86,7 +93,7 @@ def test_study_leaves_report_metrics_maps_and_scores(small: Path) -> None:
     for run in runs:
         metrics = json.loads((small / "runs" / run / "metrics-val.json").read_text())
         assert metrics["bootstrap"]["unit"] == "patient"
-        assert metrics["overall"]["balanced_accuracy"]["low"] is not None
+        assert metrics["overall"]["accuracy"]["low"] is not None
         assert not (small / "runs" / run / "ledger.jsonl").exists(), "nobody opened the test split"
 
 
@@ -95,7 +102,7 @@ def test_second_run_does_nothing_twice(small: Path, capsys: pytest.CaptureFixtur
     assert main(["study", str(small.parent / "small.yaml")]) == 0
     after = {path: path.stat().st_mtime_ns for path in small.rglob("*") if path.is_file()}
     changed = {p.name for p in after if before.get(p) != after[p]}
-    assert changed <= {"study.json", "table.parquet", "panels.json"}
+    assert changed <= {"panels.json", "files.parquet"}  # the latter: times of fresh files
     assert str(small / "report.html") in capsys.readouterr().out
 
 
@@ -227,7 +234,7 @@ def test_broken_files_among_good_ones_are_set_aside_and_named(
     for number, path in enumerate(broken_files(tmp_path / "broken").values()):
         shutil.copy(path, data / "CNV" / f"CNV-9{number}-1{path.suffix}")
     said = fails(capsys, "check", data)
-    assert "4" in said and "CNV-9" in said
+    assert "CNV-9" in said
     out = tmp_path / "out"
     words = [
         "train",

@@ -105,7 +105,7 @@ def check(
     on_overlap: Literal["error", "move", "allow"] = "error",
     seed: int = 0,
 ) -> None:
-    """Audit a folder or table of scans.
+    """Audit a folder or table of scans; errors and unreadable files end in exit code 2.
 
     Args:
         data: Folder or table of scans.
@@ -137,6 +137,10 @@ def check(
             console.print(note, highlight=False, markup=False)
         ready.save(write, findable=True)
         print(write)
+    errors = [finding.sentence for finding in found.findings if finding.level == "error"]
+    errors += [f"{bad['path']}: {bad['reason']}" for bad in found.unreadable[:1]]
+    if errors:
+        raise OctoscopeError(f"{data}: {errors[0]}")
 
 
 def train(

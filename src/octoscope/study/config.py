@@ -70,7 +70,7 @@ class StudyConfig:
         split_seed: Seed of the splits that are made where none are given.
         phantom: The phantoms to make when there is no `data`.
         framing: How a scan becomes the image that a network sees.
-        models: One training recipe per model.
+        models: One training recipe per model; by default a ResNet-18.
         seeds: Every model is trained once per seed.
         resamples: Patients are resampled this often for every interval.
         explain: What is explained.
@@ -85,7 +85,7 @@ class StudyConfig:
     unknown_patients: Literal["grouped", "distinct"] = "grouped"
     phantom: PhantomSettings = field(default_factory=PhantomSettings)
     framing: Framing = field(default_factory=Framing)
-    models: tuple[Recipe, ...] = (Recipe(),)
+    models: tuple[Recipe, ...] = ()
     seeds: tuple[int, ...] = (0,)
     resamples: int = 2000
     explain: ExplainSettings = field(default_factory=ExplainSettings)
@@ -100,7 +100,7 @@ class StudyConfig:
 
     def __post_init__(self) -> None:
         if not self.models:
-            raise OctoscopeError("models: is empty; name at least one")
+            object.__setattr__(self, "models", (Recipe(),))  # frozen; __init__ is the one writer
         if not self.seeds:
             raise OctoscopeError("seeds: is empty; name at least one")
         names = [recipe.model for recipe in self.models]

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
+
 from octoscope.files import digest_of, read_json, write_json
 from octoscope.progress import console
 
@@ -47,8 +49,7 @@ class Stage:
         """
         outputs = list(outputs)
         if self.is_done(inputs, outputs):
-            said = read_json(self.record).get("said", "")
-            console.print(f"[green]✓[/] {self.name}: {said} [dim](done before)[/]", highlight=False)
+            self._say(read_json(self.record).get("said", ""), "done before")
             return False
         self.record.unlink(missing_ok=True)
         console.print(f"[bold]▸ {self.name}[/]")
@@ -59,5 +60,10 @@ class Stage:
             self.record,
             {"key": digest_of(inputs), "inputs": dict(inputs), "said": said, "seconds": seconds},
         )
-        console.print(f"[green]✓[/] {self.name}: {said} [dim]({seconds:.0f} s)[/]", highlight=False)
+        self._say(said, f"{seconds:.0f} s")
         return True
+
+    def _say(self, said: str, how: str) -> None:
+        """Print the line of a finished stage; brackets in it are intervals, not markup."""
+        line = f"[green]✓[/] {escape(self.name)}: {escape(said)} [dim]({how})[/]"
+        console.print(line, highlight=False)

@@ -7,12 +7,13 @@ an interrupted study goes on where it stopped.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from octoscope.data.cache import ScanCache
-from octoscope.errors import OctoscopeError
-from octoscope.files import read_json, write_json
+from octoscope.errors import OctoscopeError, PatientOverlapError
+from octoscope.files import digest_of, read_json, write_json
 from octoscope.progress import console
 from octoscope.report import build_report
 from octoscope.scans.audit import audit
@@ -43,8 +44,9 @@ def run_study(config: StudyConfig, *, until: str = "report") -> Path:
     """
     folder = StudyFolder(config.folder)
     table = prepare_table(config)
-    _claim(folder, config, table)
-    _audit(folder, table)
+    _require_own(folder, table)
+    table = _audit(folder, table, config)
+    _describe(folder, config, table)
     cache = ScanCache.build(table, config.framing, folder.cache)
     runs = [
         _train(folder, cache, replace(recipe, seed=seed))
@@ -79,39 +81,45 @@ def prepare_table(config: StudyConfig) -> ScanTable:
     )
 
 
-def _claim(folder: StudyFolder, config: StudyConfig, table: ScanTable) -> None:
-    """Write what the study is, unless its folder belongs to other scans."""
+def _require_own(folder: StudyFolder, table: ScanTable) -> None:
+    """Refuse a folder that holds the study of other scans."""
     root = str(table.root.resolve())
-    if folder.config.exists():
-        former = read_json(folder.config)["root"]
-        if former != root:
-            raise OctoscopeError(
-                f"{folder.path}: holds the study of {former}, not of {root}; "
-                "choose another folder with --out"
-            )
+    if folder.config.exists() and (former := read_json(folder.config)["root"]) != root:
+        raise OctoscopeError(
+            f"{folder.path}: holds the study of {former}, not of {root}; "
+            "choose another folder with --out"
+        )
+
+
+def _describe(folder: StudyFolder, config: StudyConfig, table: ScanTable) -> None:
+    """Say what was assumed, and write what the study is."""
     for note in table.notes:
         colour = "red" if note.startswith("OVERRIDE") else "dim"
         console.print(f"· {note}", style=colour, highlight=False, markup=False)
+    described = {
+        "name": config.name,
+        "root": str(table.root.resolve()),
+        "layout": table.layout,
+        "classes": table.classes,
+        "notes": table.notes,
+        "table_digest": table.digest(),
+        "config": asdict(config),
+    }
+    key = digest_of(described)
+    if folder.config.exists() and read_json(folder.config).get("key") == key:
+        return  # what is there was made by the version that it names
     table.save(folder.table)
-    write_json(
-        folder.config,
-        {
-            "root": root,
-            "layout": table.layout,
-            "classes": table.classes,
-            "notes": table.notes,
-            "table_digest": table.digest(),
-            "config": asdict(config),
-            "provenance": provenance(),
-        },
-    )
+    write_json(folder.config, {"key": key, **described, "provenance": provenance()})
 
 
-def _audit(folder: StudyFolder, table: ScanTable) -> None:
+def _audit(folder: StudyFolder, table: ScanTable, config: StudyConfig) -> ScanTable:
     """Audit the scans and stop at what would make every later number false.
 
+    Returns:
+        The table; with a note for every error that was overridden.
+
     Raises:
-        OctoscopeError: On the first finding of level ``error`` that is not overridden.
+        PatientOverlapError: If copies of a scan stand in several splits and that is not allowed.
     """
 
     def work() -> str:
@@ -119,11 +127,17 @@ def _audit(folder: StudyFolder, table: ScanTable) -> None:
         write_json(folder.audit, found.to_dict())
         for finding in found.findings:
             if finding.level != "info":
-                console.print(f"  {finding.level}: {finding.sentence}", style="yellow")
+                line = f"  {finding.level}: {finding.sentence}"
+                console.print(line, style="yellow", highlight=False, markup=False)
         return f"{len(table)} scans, {len(found.findings)} findings"
 
     inputs = {"table": table.digest(), "files": [_stamp(path) for path in table.paths]}
     Stage(folder.path, "audit").run(inputs, [folder.audit], work)
+    findings = read_json(folder.audit)["findings"]
+    errors = [finding["sentence"] for finding in findings if finding["level"] == "error"]
+    if errors and config.on_overlap != "allow":
+        raise PatientOverlapError(f"{table.root}: {errors[0]}")
+    return table.noting(*(f"OVERRIDE: {sentence}" for sentence in errors))
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -181,7 +195,7 @@ def _report(folder: StudyFolder) -> Path:
         return f"{folder.report} ({folder.report.stat().st_size / 2**20:.1f} MB)"
 
     inputs = {
-        str(path.relative_to(folder.path)): _stamp(path)
+        str(path.relative_to(folder.path)): hashlib.sha256(path.read_bytes()).hexdigest()
         for pattern in ("*.json", "runs/*/*.json*", "runs/*/*.parquet", "runs/*/log.csv")
         for path in sorted(folder.path.glob(pattern))
     }
