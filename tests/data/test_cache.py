@@ -170,8 +170,12 @@ def test_touched_and_moved_files_are_recognised_by_content(scans, tmp_path, no_d
     assert ScanCache.open(tmp_path / "cache").table.root == tmp_path / "moved"
 
 
+@pytest.mark.parametrize("settled", [SETTLED_NS, -(10**18)])  # by content, or by ctime
 @pytest.mark.parametrize("column", ["path", "mask"])
-def test_a_file_that_changed_under_its_name_is_read_again(scans, tmp_path, column):
+def test_a_file_that_changed_under_its_name_is_read_again(
+    scans, tmp_path, monkeypatch, column, settled
+):
+    monkeypatch.setattr("octoscope.data.identity.SETTLED_NS", settled)
     table = scans()
     age(table)
     first = ScanCache.build(table, FRAMING, tmp_path / "cache")

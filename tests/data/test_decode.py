@@ -66,6 +66,13 @@ def test_a_missing_file_is_told(tmp_path):
     assert row.mask_file == (ABSENT, "")
 
 
+def test_pipes_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    row = decode_row(tmp_path / "pipe.png", tmp_path / "pipe.png", FRAMING)
+    assert "pipe" in row.fault
+    assert row.scan_file[1] == row.mask_file[1] == ""
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
 def test_a_file_without_permission_is_told(scans):
     path = scans(1).paths[0]

@@ -14,7 +14,7 @@ import numpy as np
 from octoscope.errors import OctoscopeError, ScanError
 from octoscope.scans.framed import read_framed
 from octoscope.scans.framing import Framing, Placement
-from octoscope.scans.readers import read_mask
+from octoscope.scans.readers import read_content, read_mask
 
 
 class Stamp(NamedTuple):
@@ -59,15 +59,15 @@ def decode_rows(rows: Sequence[tuple[Path, Path | None]], framing: Framing) -> l
 def decode_row(path: Path, mask_path: Path | None, framing: Framing) -> Decoded:
     """Read one scan and its mask into the frame; what is wrong with a file is told, not raised.
 
-    The stamp is taken before the bytes are hashed and these before they are decoded, so a file
-    that changes in between never matches what is recorded.
+    The stamp is taken before the bytes are read, and hashed and decoded are the same bytes, so a
+    file that changes meanwhile does not match what is recorded.
     """
-    scan_file = fingerprint(path)
+    scan_file, content = _read_once(path)
     mask_file = None if mask_path is None else fingerprint(mask_path)
     image = mask = placement = None
     fault = mask_fault = ""
     try:
-        image, placement = read_framed(path, framing)
+        image, placement = read_framed(path, framing, content=content)
     except (OctoscopeError, OSError, MemoryError) as error:
         fault = _reason(error)
     if placement is not None and mask_path is not None:
@@ -83,10 +83,22 @@ def fingerprint(path: Path) -> tuple[Stamp, str]:
     """Return a file's stamp and SHA-256 in hexadecimal digits, '' where it cannot be read."""
     before = stamp(path)
     try:
+        if not path.is_file():  # opening a pipe would wait for ever
+            return before, ""
         with path.open("rb") as file:
             return before, hashlib.file_digest(file, "sha256").hexdigest()
     except OSError:
         return before, ""
+
+
+def _read_once(path: Path) -> tuple[tuple[Stamp, str], bytes | None]:
+    """Return the fingerprint of a scan's file and, if it can be read as a scan, its bytes."""
+    before = stamp(path)
+    try:
+        content = read_content(path)
+    except (ScanError, MemoryError):
+        return fingerprint(path), None
+    return (before, hashlib.sha256(content).hexdigest()), content
 
 
 def stamp(path: Path) -> Stamp:

@@ -33,7 +33,7 @@ DECODE_SOURCES = (
 )
 """The code that decides the pixels of a cache, below the package's folder."""
 
-DECODERS = ("pillow", "simplejpeg", "tifffile")
+DECODERS = ("pillow", "simplejpeg")
 """The packages that decode, whose versions may round differently."""
 
 SETTLED_NS = 2 * 10**9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,9 @@ from octoscope.scans.readers import read_scan, to_grey, to_uint8
 from octoscope.scans.scan import Scan
 
 
-def read_framed(path: Path, framing: Framing) -> tuple[np.ndarray, Placement]:
+def read_framed(
+    path: Path, framing: Framing, *, content: bytes | None = None
+) -> tuple[np.ndarray, Placement]:
     """Read a B-scan into the frame.
 
     A JPEG that the framing shrinks to half or less is decoded at half its size, in about two
@@ -24,6 +27,7 @@ def read_framed(path: Path, framing: Framing) -> tuple[np.ndarray, Placement]:
     Args:
         path: The file.
         framing: The rule.
+        content: The bytes of the file, if `read_content` has read them already.
 
     Returns:
         ``(height, width)`` uint8, and where the scan lies in it.
@@ -31,10 +35,13 @@ def read_framed(path: Path, framing: Framing) -> tuple[np.ndarray, Placement]:
     Raises:
         ScanError: If the file cannot be read, or holds a volume.
     """
-    scan = read_scan(path, grey=True, reduce=lambda *size: reduction(framing, *size))
+    reduce = partial(reduction, framing)
+    scan = read_scan(path, grey=True, reduce=reduce, content=content)
     picture = _grey8(scan)
     if scan.reduced > 1 and framing.wedges == "fill" and _border_possible(picture):
-        scan = read_scan(path, grey=True)  # borders are looked for in the file's own pixels
+        scan = read_scan(
+            path, grey=True, content=content
+        )  # borders are looked for in the file's own pixels
         picture = _grey8(scan)
     placement = place(picture, framing)
     framed = placement.apply(picture)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from octoscope.scans.readers import bmp, jpeg, npy, png, tiff  # noqa: F401  (they register)
 from octoscope.scans.readers.levels import to_grey, to_uint8
-from octoscope.scans.readers.reading import read_mask, read_scan
+from octoscope.scans.readers.reading import read_content, read_mask, read_scan
 from octoscope.scans.readers.registry import LEAST_SIDE, READERS, Reader, Source, reader
 
 IMAGE_SUFFIXES: tuple[str, ...] = tuple(
@@ -22,6 +22,7 @@ __all__ = [
     "READERS",
     "Reader",
     "Source",
+    "read_content",
     "read_mask",
     "read_scan",
     "reader",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ def read_scan(
     max_bytes: int = MAX_BYTES,
     grey: bool = False,
     reduce: Reduce | None = None,
+    content: bytes | None = None,
 ) -> Scan:
     """Read an image file by its content, whatever its name says.
 
@@ -36,6 +40,7 @@ def read_scan(
         reduce: Called with height and width of the file; returns the factor (1, 2, 4 or 8,
             dividing both) by which a smaller copy is welcome. JPEG gives it, in less time than
             the whole; `Scan.reduced` says so.
+        content: The bytes of the file, if `read_content` has read them already.
 
     Returns:
         A scan with the file's own dtype; float64 and float16 become float32.
@@ -43,7 +48,7 @@ def read_scan(
     Raises:
         ScanError: If the file is missing, no image, damaged, cut short, too small or too large.
     """
-    return _read(path, max_pixels, max_bytes, grey=grey, reduce=reduce)
+    return _read(path, max_pixels, max_bytes, grey=grey, reduce=reduce, content=content)
 
 
 def read_mask(
@@ -68,6 +73,18 @@ def read_mask(
     return mask.astype(np.uint8, copy=False)
 
 
+def read_content(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
+    """Read the bytes of a file, to be handed to `read_scan`.
+
+    Raises:
+        ScanError: If it is missing, no file, empty or too large.
+    """
+    path = Path(path)
+    with _explained(path):
+        _size(path, max_bytes)
+        return path.read_bytes()
+
+
 def _read(
     path: Path,
     max_pixels: int,
@@ -76,32 +93,19 @@ def _read(
     grey: bool = False,
     indices: bool = False,
     reduce: Reduce | None = None,
+    content: bytes | None = None,
 ) -> Scan:
     """Open `path`, choose the reader by content, and read."""
     path = Path(path)
-    try:
-        status = path.stat()
-        if stat.S_ISDIR(status.st_mode):
-            raise ScanError(path, "is a folder, not an image file; name a file in it")
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            raise ScanError(path, "is a device or pipe, not an image file; name a file")
-        if status.st_size == 0:
-            raise ScanError(path, "is empty (0 bytes); copy or export it again")
-        if status.st_size > max_bytes:
-            raise ScanError(
-                path,
-                f"has {status.st_size / 2**20:,.0f} MiB, above the limit of "
-                f"{max_bytes / 2**20:,.0f} MiB; split it or raise max_bytes",
-            )
-        with path.open("rb") as file:
+    with _explained(path):
+        size = _size(path, max_bytes) if content is None else len(content)
+        with path.open("rb") if content is None else io.BytesIO(content) as file:
             head = file.read(HEAD_BYTES)
             known = reader_for(path.name, head)
             if known is None:
                 raise ScanError(path, _strange(head))
             file.seek(0)
-            source = Source(
-                path, file, status.st_size, max_pixels, max_bytes, grey, indices, reduce
-            )
+            source = Source(path, file, size, max_pixels, max_bytes, grey, indices, reduce)
             try:
                 return known.read(source)
             except ScanError:
@@ -115,6 +119,13 @@ def _read(
                     f"is damaged or cut short ({known.name.upper()}: {detail.rstrip('.')}); "
                     "copy or export it again",
                 ) from error
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn what the file system says about `path` into one sentence."""
+    try:
+        yield
     except FileNotFoundError:
         raise ScanError(path, "no such file; check the name") from None
     except OSError as error:
@@ -123,6 +134,28 @@ def _read(
         ) from None
     except ValueError as error:  # a name that no file system takes
         raise ScanError(path, f"cannot be opened ({error}); check the name") from None
+
+
+def _size(path: Path, max_bytes: int) -> int:
+    """Return the length of a file.
+
+    Raises:
+        ScanError: If it is no file, empty or too large.
+    """
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise ScanError(path, "is a folder, not an image file; name a file in it")
+    if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+        raise ScanError(path, "is a device or pipe, not an image file; name a file")
+    if status.st_size == 0:
+        raise ScanError(path, "is empty (0 bytes); copy or export it again")
+    if status.st_size > max_bytes:
+        raise ScanError(
+            path,
+            f"has {status.st_size / 2**20:,.0f} MiB, above the limit of "
+            f"{max_bytes / 2**20:,.0f} MiB; split it or raise max_bytes",
+        )
+    return status.st_size
 
 
 def _strange(head: bytes) -> str:
