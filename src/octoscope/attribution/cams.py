@@ -60,7 +60,7 @@ def hirescam(activations: Tensor, gradients: Tensor) -> Tensor:
     k = _channels(activations)
     terms = gradients * activations
     total = terms.sum(k)
-    return total.where(total.abs() > CANCELLED * terms.abs().sum(k), 0)
+    return total.masked_fill(total.abs() <= CANCELLED * terms.abs().sum(k), 0)
 
 
 def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -74,7 +74,7 @@ def xgradcam(activations: Tensor, gradients: Tensor) -> Tensor:
     bound = NEAR_ZERO * activations.abs().sum(s)
     total = _away_from_zero(activations.sum(s), bound)
     weights = (gradients * activations).sum(s) / total
-    return _weigh(activations, weights.where(bound > 0, 0))
+    return _weigh(activations, weights.masked_fill(bound == 0, 0))
 
 
 def layercam(activations: Tensor, gradients: Tensor) -> Tensor:
@@ -120,4 +120,4 @@ def _channels(activations: Tensor) -> int:
 def _away_from_zero(values: Tensor, bound: Tensor | float) -> Tensor:
     """Move values within ±bound to +bound or -bound, keeping their sign (0 counts as positive)."""
     bound = torch.as_tensor(bound, dtype=values.dtype, device=values.device)
-    return values.where(values.abs() >= bound, torch.where(values < 0, -bound, bound))
+    return torch.where(values.abs() < bound, torch.where(values < 0, -bound, bound), values)

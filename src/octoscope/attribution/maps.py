@@ -48,6 +48,9 @@ class Maps(Mapping[str, Tensor]):
         """
         return upsample(self._native(method), self.size)
 
+    def __contains__(self, method: object) -> bool:
+        return method in self.native
+
     def __iter__(self) -> Iterator[str]:
         return iter(self.native)
 

@@ -87,7 +87,12 @@ def _whole_numbers(values: object, what: str) -> Tensor:
         raise OctoscopeError(
             f"{what}={values!r} is no class index; class indices are whole numbers"
         )
-    table = torch.as_tensor(values)
+    try:
+        table = torch.as_tensor(values)
+    except ValueError:
+        raise OctoscopeError(f"{what}={values!r} has rows of different lengths") from None
+    if not table.numel():
+        return table.to("cpu", torch.int64)
     if table.is_floating_point() or table.is_complex() or table.dtype == torch.bool:
         raise OctoscopeError(f"{what} of type {table.dtype} are no class indices; use integers")
     return table.detach().to("cpu", torch.int64)

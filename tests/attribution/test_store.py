@@ -1,0 +1,270 @@
+"""Maps on disk: what is written is read back, interrupted work resumes, faults have a sentence."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import zarr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
+
+from octoscope.attribution.maps import Maps
+from octoscope.attribution.resize import resize
+from octoscope.attribution.store import MapStore
+from octoscope.errors import OctoscopeError
+
+
+def flags(*shape: int) -> dict[str, np.ndarray]:
+    generator = np.random.default_rng(0)
+    return {
+        "all_zero": generator.random(shape) < 0.5,
+        "nonfinite": generator.random(shape) < 0.5,
+        "clipped_fraction": generator.random(shape).astype(np.float32),
+    }
+
+
+def some_maps(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "run" / "maps.zarr"
+
+
+def test_round_trip(path: Path) -> None:
+    store = MapStore.create(path, 10, about={"model": "resnet18"})
+    maps, facts = some_maps(3, 7, 5), flags(3)
+    store.write([8, 0, 3], "gradcam++", maps, [2, 1, 0], facts)
+    store = MapStore.open(path, read_only=True)
+    assert (store.rows, store.precision, store.about) == (10, "float32", {"model": "resnet18"})
+    assert store.methods == ["gradcam++"]
+    assert store.written("gradcam++").nonzero()[0].tolist() == [0, 3, 8]
+    for b, row in enumerate([8, 0, 3]):
+        np.testing.assert_array_equal(store.read(row, "gradcam++"), maps[b])
+        record = store.record(row, "gradcam++")
+        assert record["target"] == [2, 1, 0][b]
+        for name, values in facts.items():
+            assert record[name] == values[b] and record[name].dtype == values.dtype
+
+
+def test_zarr_of_version_three_in_chunks_of_a_row(path: Path) -> None:
+    MapStore.create(path, 10).write([0], "gradcam", some_maps(1, 7, 5), [1], flags(1))
+    group = zarr.open_group(path, mode="r")
+    assert group.metadata.zarr_format == 3
+    assert group["gradcam/maps"].chunks == (1, 7, 5)
+    assert group["gradcam/maps"].shape == (10, 7, 5)
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_half_precision_is_relative_to_each_map(path: Path, scale: float) -> None:
+    store = MapStore.create(path, 4, precision="float16")
+    maps = some_maps(3, 14, 14) * np.array([1, 1e-3, 0], dtype=np.float32)[:, None, None] * scale
+    store.write([0, 1, 2], "hirescam", maps, [0, 0, 0], flags(3))
+    for row in range(3):
+        found = store.read(row, "hirescam")
+        assert found.dtype == np.float32
+        assert np.abs(found - maps[row]).max() <= 5e-4 * np.abs(maps[row]).max()
+
+
+def test_not_a_number_is_kept(path: Path) -> None:
+    maps = some_maps(1, 2, 2)
+    maps[0, 0, 0] = np.nan
+    for precision in ("float32", "float16"):
+        shutil.rmtree(path, ignore_errors=True)
+        store = MapStore.create(path, 1, precision=precision)  # type: ignore[arg-type]
+        store.write([0], "gradcam", maps, [0], flags(1))
+        assert np.isnan(store.read(0, "gradcam")).sum() == 1
+
+
+def maps_of(count: int, classes: int | None) -> Maps:
+    leading = (count,) if classes is None else (count, classes)
+    native = {name: torch.randn(*leading, 4, 6) for name in ("gradcam", "eigencam")}
+    facts = {name: torch.from_numpy(values) for name, values in flags(*leading).items()}
+    targets: Any = "all" if classes else torch.arange(count)
+    return Maps(native, targets, dict.fromkeys(native, facts), torch.randn(count, 3), (64, 96), "x")
+
+
+@pytest.mark.parametrize("classes", [None, 3])
+def test_everything_that_explain_returns(path: Path, classes: int | None) -> None:
+    store = MapStore.create(path, 5)
+    maps = maps_of(2, classes)
+    store.add([4, 1], maps)
+    assert store.methods == ["eigencam", "gradcam"]
+    for name in maps:
+        found = store.read(4, name, size=maps.size)
+        np.testing.assert_allclose(found, maps[name][0].numpy(), atol=1e-5)
+        target = store.record(1, name)["target"]
+        assert target.tolist() == ([0, 1, 2] if classes else 1)
+    logits = store.logits()
+    np.testing.assert_array_equal(logits[[4, 1]], maps.logits.numpy())
+    assert np.isnan(logits[[0, 2, 3]]).all()
+
+
+def test_methods_and_rows_are_added_later(path: Path) -> None:
+    store = MapStore.create(path, 6, about={"seed": 0})
+    store.write([0, 1], "gradcam", some_maps(2, 7, 7), [0, 0], flags(2))
+    store = MapStore.create(path, 6, about={"seed": 0})  # the same: continued
+    store.write([1, 2], "gradcam", some_maps(2, 7, 7, seed=1), [1, 1], flags(2))
+    store.write([5], "layercam", some_maps(1, 14, 14), [3], flags(1))
+    assert store.methods == ["gradcam", "layercam"]
+    assert store.written("gradcam").tolist() == [True, True, True, False, False, False]
+    assert not store.written("eigencam").any()
+    np.testing.assert_array_equal(store.read(1, "gradcam"), some_maps(2, 7, 7, seed=1)[0])
+
+
+def test_a_row_counts_only_when_its_record_is_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MapStore.create(path, 3)
+    store.write([0], "gradcam", some_maps(1, 7, 7), [0], flags(1))
+    original = MapStore._array
+
+    def killed(self: MapStore, method: str, name: str) -> Any:
+        if name == "record":
+            raise KeyboardInterrupt
+        return original(self, method, name)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(MapStore, "_array", killed)
+        patch.setattr(MapStore, "_ensure", lambda *_: None)
+        store.write([1], "gradcam", some_maps(1, 7, 7), [0], flags(1))
+    store = MapStore.open(path)
+    assert store.written("gradcam").tolist() == [True, False, False]
+    with pytest.raises(OctoscopeError, match="row 1 has no map of gradcam yet"):
+        store.read(1, "gradcam")
+    store.write([1], "gradcam", some_maps(1, 7, 7), [0], flags(1))
+    assert store.written("gradcam").tolist() == [True, True, False]
+
+
+def write_half(path: Path, start: int) -> None:
+    store = MapStore.create(path, 24, about={"seed": 0})
+    for row in range(start, 24, 2):
+        store.write([row], "gradcam", np.full((1, 3, 3), row), [row % 4], flags(1))
+
+
+def test_two_processes_write_one_store(path: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=write_half, args=(path, start)) for start in (0, 1)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+        assert worker.exitcode == 0
+    store = MapStore.open(path)
+    assert store.written("gradcam").all()
+    assert [store.read(row, "gradcam")[0, 0] for row in range(24)] == list(range(24))
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=3),
+    st.lists(st.integers(1, 40), min_size=3, max_size=3),
+)
+def test_resizing_like_torch(cells: list[int], size: list[int]) -> None:
+    size = size[: len(cells)]
+    maps = some_maps(2, 3, *cells)
+    mode = {1: "linear", 2: "bilinear", 3: "trilinear"}[len(cells)]
+    expected = F.interpolate(torch.from_numpy(maps), tuple(size), mode=mode, align_corners=False)
+    np.testing.assert_allclose(resize(maps, size), expected.numpy(), atol=1e-5)
+
+
+def test_stores_made_otherwise_are_not_continued(path: Path) -> None:
+    MapStore.create(path, 3, about={"seed": 0})
+    for options in ({"rows": 4}, {"about": {"seed": 1}}, {"precision": "float16"}):
+        with pytest.raises(OctoscopeError, match=f"made otherwise \\({next(iter(options))} differ"):
+            MapStore.create(path, **{"rows": 3, "about": {"seed": 0}, **options})
+
+
+def a_text(path: Path) -> None:
+    path.write_text("hello")
+
+
+def an_empty_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def a_folder_of_files(path: Path) -> None:
+    path.mkdir()
+    (path / "scan.png").write_bytes(b"x")
+
+
+def another_zarr(path: Path) -> None:
+    zarr.create_group(path, attributes={"title": "someone's"})
+
+
+def a_broken_file(path: Path) -> None:
+    path.mkdir()
+    (path / "zarr.json").write_text("{")
+
+
+def a_list(path: Path) -> None:
+    path.mkdir()
+    (path / "zarr.json").write_text("[]")
+
+
+def a_newer_version(path: Path) -> None:
+    MapStore.create(path, 3)
+    content = json.loads((path / "zarr.json").read_text())
+    content["attributes"]["version"] = 99
+    (path / "zarr.json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize(
+    ("make", "sentence"),
+    [
+        (lambda _path: None, "no map store is there"),
+        (a_text, "no map store is there"),
+        (an_empty_folder, "no map store is there"),
+        (a_folder_of_files, "no map store is there"),
+        (another_zarr, "no map store; name a maps.zarr"),
+        (a_broken_file, "not valid JSON"),
+        (a_list, "no map store; name a maps.zarr"),
+        (a_newer_version, "version 99, and this octoscope reads version 1"),
+    ],
+)
+def test_what_is_no_store(path: Path, make: Any, sentence: str) -> None:
+    path.parent.mkdir()
+    make(path)
+    with pytest.raises(OctoscopeError, match=sentence) as fault:
+        MapStore.open(path)
+    assert str(path) in str(fault.value)
+
+
+def test_reading_needs_no_torch() -> None:
+    """The report reads stores, and must not load a second of torch for it."""
+    code = "import sys, octoscope.attribution.store; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_faults_have_a_sentence(path: Path) -> None:
+    store = MapStore.create(path, 3)
+    store.write([0], "gradcam", some_maps(1, 7, 7), [0], flags(1))
+
+    def refused(sentence: str, rows: Any, method: str, maps: Any, count: int) -> None:
+        with pytest.raises(OctoscopeError, match=sentence):
+            store.write(rows, method, maps, np.zeros(count, int), flags(count))
+
+    refused("holds .7, 7. per row, not .14, 14.", [1], "gradcam", some_maps(1, 14, 14), 1)
+    refused("no row 3 among 3", [3], "gradcam", some_maps(1, 7, 7), 1)
+    refused("no row -1 among 3", [-1], "gradcam", some_maps(1, 7, 7), 1)
+    refused("do not fit together", [0, 1], "gradcam", some_maps(1, 7, 7), 1)
+    refused("do not fit together", [0, 1], "gradcam", some_maps(2, 7, 7), 1)
+    refused("is no name of a method", [0], "../elsewhere", some_maps(1, 7, 7), 1)
+    with pytest.raises(OctoscopeError, match=r'no gradcamm \(did you mean "gradcam"\?\)'):
+        store.read(0, "gradcamm")
+    with pytest.raises(OctoscopeError, match="there is no logits"):
+        store.logits()
+    with pytest.raises(OctoscopeError, match="neither float32 nor float16"):
+        MapStore.create(path, 3, precision="uint8")  # type: ignore[arg-type]
+    assert store.written("gradcam").tolist() == [True, False, False]
