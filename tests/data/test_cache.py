@@ -219,8 +219,12 @@ def test_another_framing_is_another_cache_beside_the_first(scans, tmp_path, no_d
 def test_other_code_is_another_cache(scans, tmp_path, monkeypatch):
     table = scans()
     first = ScanCache.build(table, FRAMING, tmp_path / "cache")
-    monkeypatch.setattr(cache_module, "decode_code", lambda: "tomorrow's")
-    assert ScanCache.build(table, FRAMING, tmp_path / "cache").folder != first.folder
+    for module in (cache_module, entry_module):
+        monkeypatch.setattr(module, "decode_code", lambda: "tomorrow's")
+    second = ScanCache.build(table, FRAMING, tmp_path / "cache")
+    assert second.digest != first.digest
+    assert entries(tmp_path / "cache") == [second.folder]
+    assert ScanCache.build(table, FRAMING, tmp_path / "cache").folder == second.folder
 
 
 def test_other_labels_and_splits_need_no_decoding(scans, tmp_path, no_decoding):
@@ -429,6 +433,14 @@ def test_a_damaged_cache_is_named_and_built_anew(scans, tmp_path, damage):
     again = ScanCache.build(table, FRAMING, tmp_path / "cache")
     np.testing.assert_array_equal(again.images, images)
     assert entries(tmp_path / "cache") == [again.folder]
+
+
+def test_a_damaged_cache_does_not_hide_the_others(scans, tmp_path):
+    table = scans()
+    broken = ScanCache.build(table, FRAMING, tmp_path / "cache")
+    whole = ScanCache.build(table, Framing(16, 16), tmp_path / "cache")
+    (broken.folder / "images.npy").unlink()
+    assert ScanCache.open(tmp_path / "cache").digest == whole.digest
 
 
 def test_there_is_nothing_to_open(tmp_path):

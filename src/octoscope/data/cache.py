@@ -126,17 +126,26 @@ class ScanCache:
         found = [folder] if (folder / "cache.json").is_file() else _finished(folder)
         if not found:
             raise OctoscopeError(f"{folder}: holds no finished cache; build it first")
-        caches = [cls._of(load_entry(f), load_table(f / "table.parquet")) for f in found]
-        fitting = [cache for cache in caches if digest in (None, cache.digest)]
+        fitting: list[ScanCache] = []
+        faults: list[str] = []
+        for place in found:
+            try:
+                cache = cls._of(load_entry(place), load_table(place / "table.parquet"))
+            except OctoscopeError as error:
+                faults.append(str(error))
+                continue
+            if digest in (None, cache.digest):
+                fitting.append(cache)
+            else:
+                faults.append(
+                    f"{place}: is the cache {cache.digest}, not {digest} (scans, labels or "
+                    "framing have changed); build it anew"
+                )
         if not fitting:
-            raise OctoscopeError(
-                f"{folder}: holds the cache {', '.join(cache.digest for cache in caches)} but "
-                f"{digest} is asked for (scans, labels or framing have changed); build it anew"
-            )
+            raise OctoscopeError(faults[0])
         if len(fitting) > 1:
-            raise OctoscopeError(
-                f"{folder}: holds several caches; name one of {', '.join(map(str, found))}"
-            )
+            names = ", ".join(str(cache.folder) for cache in fitting)
+            raise OctoscopeError(f"{folder}: holds several caches; name one of {names}")
         return fitting[0]
 
     @classmethod
@@ -157,9 +166,9 @@ class ScanCache:
 
 
 def _request(table: ScanTable, framing: Framing) -> str:
-    """Return a digest of what is asked for, without the contents of the files."""
+    """Return a digest of which files are asked for in which frame."""
     rows = table.frame[["path", "mask"]].to_numpy(dtype=object).tolist()
-    return digest_of({"rows": rows, "framing": framing.to_dict(), "code": decode_code()})
+    return digest_of({"rows": rows, "framing": framing.to_dict()})
 
 
 def _finished(folder: Path, request: str = "") -> list[Path]:
@@ -170,7 +179,8 @@ def _finished(folder: Path, request: str = "") -> list[Path]:
 def _matching(
     folder: Path, request: str, root: Path, workers: int
 ) -> tuple[Entry | None, list[Path]]:
-    """Return the entry whose files are still the same, and those that are out of date."""
+    """Return the entry whose files and code are still the same, and those out of date."""
+    code = decode_code()
     outdated = []
     for place in _finished(folder, request):
         try:
@@ -179,7 +189,7 @@ def _matching(
         except OctoscopeError:  # damaged from outside
             outdated.append(place)
             continue
-        today = record.still_holds(root, workers=workers)
+        today = record.still_holds(root, workers=workers) if entry.code == code else None
         if today is not None:
             if today is not record and os.access(place, os.W_OK):
                 today.save(place / "files.parquet")
@@ -213,6 +223,6 @@ def _build(folder: Path, request: str, table: ScanTable, framing: Framing, worke
         )
     place = folder / f"{request}-{time.time_ns():x}"
     with atomic_folder(place) as temporary:
-        write_entry(temporary, table, framing, request=request, workers=workers)
+        write_entry(temporary, table, framing, workers=workers)
         save_table(temporary / "table.parquet", table)
     return load_entry(place)

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from octoscope.data.decode import Stamp, decode_rows
-from octoscope.data.identity import CACHE_VERSION, FileRecord
+from octoscope.data.identity import CACHE_VERSION, FileRecord, decode_code
 from octoscope.data.pool import in_order
 from octoscope.data.rows import RowWriter
 from octoscope.errors import OctoscopeError
@@ -43,6 +43,7 @@ class Entry:
     quarantined: list[dict[str, str]]
     flagged: list[dict[str, str]]
     pixels: str
+    code: str
 
     def readable_rows(self, table: ScanTable) -> ScanTable:
         """Return the rows of `table` that have an image, without the masks that have none."""
@@ -52,16 +53,13 @@ class Entry:
         return kept.noting(mask=masks.where(~masks.isin(bad), None))
 
 
-def write_entry(
-    folder: Path, table: ScanTable, framing: Framing, *, request: str, workers: int
-) -> None:
+def write_entry(folder: Path, table: ScanTable, framing: Framing, *, workers: int) -> None:
     """Read all scans of a table and write images, masks, and what is known of their files.
 
     Args:
         folder: An empty folder.
         table: The scans.
         framing: How they are brought into the frame.
-        request: Digest of what was asked for.
         workers: How many scans are decoded at a time.
 
     Raises:
@@ -106,12 +104,13 @@ def write_entry(
         )
     record = FileRecord.of(files, began)
     record.save(folder / "files.parquet")
+    code = decode_code()
     write_json(
         folder / "cache.json",
         {
             "version": CACHE_VERSION,
-            "request": request,
-            "pixels": digest_of([request, record.digest()]),
+            "code": code,
+            "pixels": digest_of([code, framing.to_dict(), record.digest()]),
             "framing": framing.to_dict(),
             "scans": images.count,
             "quarantined": quarantined,
@@ -142,6 +141,7 @@ def load_entry(folder: Path) -> Entry:
             facts["quarantined"],
             facts["flagged"],
             facts["pixels"],
+            facts["code"],
         )
     except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         raise OctoscopeError(

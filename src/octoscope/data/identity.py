@@ -105,7 +105,7 @@ class FileRecord:
             of any file has changed.
         """
         began = time.time_ns()
-        now = np.array([stamp(root / path) for path in self.paths], dtype=np.int64)
+        now = np.array([stamp(f"{root}/{path}") for path in self.paths], dtype=np.int64)
         differing = np.flatnonzero((now != self.stamps).any(axis=1)).tolist()
         if len(differing) == 0:
             return self
