@@ -21,8 +21,9 @@ from octoscope.errors import OctoscopeError
 from octoscope.files import atomic_path, read_json, write_json
 from octoscope.models.network import build_network
 from octoscope.models.preprocess import Preprocess
-from octoscope.scans.framing import frame_image
-from octoscope.scans.readers import read_scan, to_grey, to_uint8
+from octoscope.scans.framed import read_framed
+from octoscope.scans.framing import Framing, frame_image
+from octoscope.scans.readers import to_grey, to_uint8
 from octoscope.scans.scan import Scan
 
 WEIGHTS_FILE = "model.safetensors"
@@ -106,7 +107,7 @@ class Classifier(nn.Module):
             OctoscopeError: If an array is not ``(H, W)``, or there is none.
         """
         framing = self.preprocess.framing
-        framed = [frame_image(_grey8(image), framing) for image in images]
+        framed = [_framed(image, framing) for image in images]
         if not framed:
             raise OctoscopeError("no images to prepare; give at least one")
         return torch.from_numpy(np.stack(framed)).unsqueeze(1).float().div_(255)
@@ -219,16 +220,16 @@ def _input_of_head(network: nn.Module, x: Tensor) -> Tensor:
     return seen[-1]
 
 
-def _grey8(image: np.ndarray | Scan | Path | str) -> np.ndarray:
-    """Return a scan as ``(H, W)`` uint8."""
+def _framed(image: np.ndarray | Scan | Path | str, framing: Framing) -> np.ndarray:
+    """Return a scan in the model's frame, uint8; a file gives the very pixels the cache holds."""
     if isinstance(image, str | Path):
-        image = read_scan(Path(image), grey=True)
+        return read_framed(Path(image), framing)[0]
     grey = to_uint8(to_grey(image) if isinstance(image, Scan) else image)
     if grey.ndim != 2:
         raise OctoscopeError(
             f"an image of shape {grey.shape} is not a B-scan; give grey arrays (H, W)"
         )
-    return grey
+    return frame_image(grey, framing)
 
 
 def _sha256(path: Path) -> str:
