@@ -15,6 +15,8 @@ from rich.console import Console
 from octoscope.errors import OctoscopeError
 from octoscope.scans.audit import Audit, audit, baseline, print_audit
 from octoscope.scans.layouts import load_table
+from octoscope.scans.phantom import write_study
+from octoscope.scans.phantom.shortcut import Kind, Shortcut
 from octoscope.scans.table import ScanTable
 
 CLASSES = ("CNV", "DME", "NORMAL")
@@ -25,7 +27,7 @@ def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(baseline, "TREES", 20)
 
 
-def write_study(
+def speckle_study(
     root: Path,
     *,
     seed: int = 0,
@@ -68,7 +70,7 @@ def sentences(found: Audit, level: str) -> str:
 
 
 def test_planted_frame_size_is_named_with_its_class_and_number(tmp_path: Path) -> None:
-    found = audit(write_study(tmp_path, tall="NORMAL"), permutations=300)
+    found = audit(speckle_study(tmp_path, tall="NORMAL"), permutations=300)
     said = sentences(found, "warning")
     assert "Frame size gives NORMAL away: from height and width alone" in said
     assert "balanced accuracy 1.00 [1.00, 1.00]" in said
@@ -80,14 +82,14 @@ def test_planted_frame_size_is_named_with_its_class_and_number(tmp_path: Path) -
 
 
 def test_planted_white_border_is_named(tmp_path: Path) -> None:
-    found = audit(write_study(tmp_path, bordered="DME"), permutations=300)
+    found = audit(speckle_study(tmp_path, bordered="DME"), permutations=300)
     assert "White border gives DME away: on average 1" in sentences(found, "warning")
     assert found.metadata_baseline.result is not None
     assert found.metadata_baseline.result.by_class[1].value > 0.9
 
 
 def test_planted_device_is_named(tmp_path: Path) -> None:
-    found = audit(write_study(tmp_path, device_of="CNV"), permutations=300)
+    found = audit(speckle_study(tmp_path, device_of="CNV"), permutations=300)
     assert (
         "Column 'device' gives CNV away: 100% of the scans of a CNV patient are 'B', against 0% "
         "in the other classes (Cramér's V"
@@ -97,14 +99,14 @@ def test_planted_device_is_named(tmp_path: Path) -> None:
 def test_nothing_planted_nothing_warned(tmp_path: Path) -> None:
     warned = 0
     for seed in range(5):
-        found = audit(write_study(tmp_path / str(seed), seed=seed), permutations=100, seed=seed)
+        found = audit(speckle_study(tmp_path / str(seed), seed=seed), permutations=100, seed=seed)
         assert not found.has_errors
         warned += any(f.level == "warning" for f in found.findings)
     assert warned <= 1  # three kinds of test at 5 % or less
 
 
 def test_unknown_patients_are_tested_one_by_one_and_that_is_said(tmp_path: Path) -> None:
-    table = write_study(tmp_path, tall="NORMAL", known_patients=False)
+    table = speckle_study(tmp_path, tall="NORMAL", known_patients=False)
     found = audit(table, permutations=300)
     assert "Frame size gives NORMAL away" in sentences(found, "warning")
     assert "48 scans of CNV, DME and NORMAL have no patient id" in sentences(found, "info")
@@ -114,7 +116,7 @@ def test_unknown_patients_are_tested_one_by_one_and_that_is_said(tmp_path: Path)
 
 
 def test_same_seed_same_audit_whatever_the_number_of_threads(tmp_path: Path) -> None:
-    table = write_study(tmp_path, tall="CNV")
+    table = speckle_study(tmp_path, tall="CNV")
     first, second = (audit(table, permutations=100, seed=3, workers=w) for w in (1, 4))
     assert first.to_dict() == second.to_dict()
     other = audit(table, permutations=100, seed=4)
@@ -122,7 +124,7 @@ def test_same_seed_same_audit_whatever_the_number_of_threads(tmp_path: Path) -> 
 
 
 def test_json_has_the_agreed_keys(tmp_path: Path) -> None:
-    table = write_study(tmp_path / "scans", tall="NORMAL")
+    table = speckle_study(tmp_path / "scans", tall="NORMAL")
     (tmp_path / "scans" / table.frame["path"][0]).write_text("no picture")
     Image.new("L", (80, 60)).save(tmp_path / "scans" / table.frame["path"][1])
     found = audit(table, permutations=50)
@@ -148,7 +150,7 @@ def test_json_has_the_agreed_keys(tmp_path: Path) -> None:
 
 
 def test_errors_come_first(tmp_path: Path) -> None:
-    table = write_study(tmp_path, tall="NORMAL")
+    table = speckle_study(tmp_path, tall="NORMAL")
     frame = table.frame.assign(patient=table.frame["patient"].replace({"3": "0"}))
     found = audit(ScanTable.from_frame(frame, tmp_path), permutations=50)
     order = [f.level for f in found.findings]
@@ -159,7 +161,7 @@ def test_errors_come_first(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_nothing_readable(tmp_path: Path) -> None:
-    table = write_study(tmp_path)
+    table = speckle_study(tmp_path)
     for path in table.paths:
         path.write_bytes(b"\xff\xd8\xff rubbish")
     found = audit(table, permutations=50)
@@ -171,14 +173,14 @@ def test_a_folder_of_nothing_readable(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rows", [[0], [0, 1], [0, 1, 2, 3]])
 def test_tiny_tables(tmp_path: Path, rows: list[int]) -> None:
-    found = audit(write_study(tmp_path).rows(np.array(rows)), permutations=20)
+    found = audit(speckle_study(tmp_path).rows(np.array(rows)), permutations=20)
     assert len(found.measurements) == len(rows)
     assert "could not be tested" in found.metadata_baseline.sentence
     print_audit(found, Console(file=io.StringIO()))
 
 
 def test_unlabelled_scans(tmp_path: Path) -> None:
-    frame = write_study(tmp_path).frame.assign(label=None, split=None)
+    frame = speckle_study(tmp_path).frame.assign(label=None, split=None)
     found = audit(ScanTable.from_frame(frame, tmp_path), permutations=20)
     assert found.artefacts == []
     assert found.counts[0]["class"] is None
@@ -188,11 +190,11 @@ def test_unlabelled_scans(tmp_path: Path) -> None:
 @pytest.mark.parametrize("option", [{"permutations": 0}, {"workers": 0}])
 def test_options_are_checked(tmp_path: Path, option: dict[str, int]) -> None:
     with pytest.raises(OctoscopeError, match=f"{next(iter(option))} 0 is not positive"):
-        audit(write_study(tmp_path, patients=3), **option)
+        audit(speckle_study(tmp_path, patients=3), **option)
 
 
 def test_printed(tmp_path: Path) -> None:
-    table = write_study(tmp_path, tall="NORMAL", device_of="CNV")
+    table = speckle_study(tmp_path, tall="NORMAL", device_of="CNV")
     found = audit(table.noting("a [note] with brackets"), permutations=100)
     out = io.StringIO()
     print_audit(found, Console(file=out, width=200))
@@ -204,6 +206,22 @@ def test_printed(tmp_path: Path) -> None:
     assert "device = B" in text
     assert "warning  Frame size gives NORMAL away" in text
     assert "the same in all scans:" in text
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("size", "Frame size gives NORMAL away"),
+        ("border", "White border gives NORMAL away"),
+        ("marker", "Upper left corner gives NORMAL away"),
+        ("device", "Column 'device' gives NORMAL away"),
+    ],
+)
+def test_shortcuts_planted_in_phantoms_are_named(tmp_path: Path, kind: Kind, said: str) -> None:
+    shortcut = Shortcut(kind=kind, label="NORMAL")
+    size = {"patients": 20, "scans_per_patient": 1, "height": 96, "width": 128}
+    table = write_study(tmp_path / "study", shortcut=shortcut, workers=1, **size)
+    assert said in sentences(audit(table, permutations=400), "warning")
 
 
 def test_real_mix_of_whole_and_cropped_frames(real_data: Path, tmp_path: Path) -> None:

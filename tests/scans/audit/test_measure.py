@@ -34,7 +34,7 @@ def test_frame_and_file(tmp_path: Path) -> None:
     assert found.numbers["frame width"] == 160
     assert found.numbers["aspect ratio"] == pytest.approx(160 / 120)
     assert found.numbers["bytes per pixel"] == path.stat().st_size / (120 * 160)
-    assert found.numbers["white border"] == found.numbers["wedges"] == 0
+    assert found.numbers["white border"] == found.numbers["wedge area"] == 0
     assert found.numbers["brightness"] == pytest.approx(speckle().mean())
     assert found.numbers["contrast"] == pytest.approx(speckle().std())
     assert found.words["frame size"] == "120×160"
@@ -64,7 +64,7 @@ def test_borders_and_wedges_are_measured_and_left_out(tmp_path: Path) -> None:
     found = measure(write(tmp_path / "framed.png", framed))
     area = 1 - 200 * 300 / (240 * 360)
     assert found.numbers["white border"] == pytest.approx(area, abs=0.05)
-    assert found.numbers["wedges"] == pytest.approx(0, abs=1e-9)
+    assert found.numbers["wedge area"] == pytest.approx(0, abs=1e-9)
     for name in ("brightness", "contrast", "sharpness", "noise"):
         assert found.numbers[name] == pytest.approx(plain.numbers[name], rel=0.06), name
 
@@ -72,7 +72,18 @@ def test_borders_and_wedges_are_measured_and_left_out(tmp_path: Path) -> None:
     rows, columns = np.indices(image.shape)
     wedged[rows < 80 - columns / 2] = 255  # a corner of 80 × 160 pixels
     found = measure(write(tmp_path / "wedged.png", wedged))
-    assert found.numbers["wedges"] == pytest.approx(80 * 160 / 2 / image.size, abs=0.02)
+    assert found.numbers["wedge area"] == pytest.approx(80 * 160 / 2 / image.size, abs=0.02)
+
+
+def test_a_sign_in_a_corner_is_seen_there(tmp_path: Path) -> None:
+    image = speckle(160, 240) // 2
+    plain = measure(write(tmp_path / "plain.png", image)).numbers
+    image[5:12, 5:10] = 230
+    signed = measure(write(tmp_path / "signed.png", image)).numbers
+    changed = {name for name in plain if "corner" in name and plain[name] != signed[name]}
+    assert changed == {"upper left corner"}
+    assert signed["upper left corner"] == 230
+    assert plain["upper left corner"] == np.sort(speckle(160, 240)[:20, :30] // 2, axis=None)[594]
 
 
 def test_a_framed_copy_has_the_hash_of_the_original(tmp_path: Path) -> None:

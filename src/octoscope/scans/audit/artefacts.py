@@ -26,11 +26,15 @@ UNITS = {
     "bytes per pixel": ("{:.2f}", ""),
     "white border": ("{:.1%}", " of the frame"),
     "black border": ("{:.1%}", " of the frame"),
-    "wedges": ("{:.1%}", " of the frame"),
+    "wedge area": ("{:.1%}", " of the frame"),
     "brightness": ("{:.0f}", " grey levels"),
     "contrast": ("{:.0f}", " grey levels"),
     "sharpness": ("{:.0f}", ""),
     "noise": ("{:.1f}", " grey levels"),
+    "upper left corner": ("{:.0f}", " grey levels"),
+    "upper right corner": ("{:.0f}", " grey levels"),
+    "lower left corner": ("{:.0f}", " grey levels"),
+    "lower right corner": ("{:.0f}", " grey levels"),
     "B-scans in the volume": ("{:.0f}", ""),
 }
 """How the mean of each measured number is written, and its unit."""

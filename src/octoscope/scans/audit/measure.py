@@ -24,6 +24,8 @@ SEAM = 2
 """Pixels of scan that the border's halo takes with it, given back for the hash of the inside: in
 between what a sharp seam (3) and a compressed one (0 to 2) need. Of 85 Kermany scans set into a
 white frame it finds all, of those also compressed (JPEG quality 75) 94 %."""
+CORNER = 8
+"""A corner is an eighth of the height and of the width."""
 TASK = 16
 """Scans handed to a thread at a time."""
 
@@ -109,12 +111,13 @@ def measure(path: Path) -> Measurement:
         "bytes per pixel": len(content) / scan.array.size,
         "white border": border.white_fraction,
         "black border": border.black_fraction,
-        "wedges": 1 - float(valid[box].mean()) if valid.any() else 0.0,
+        "wedge area": 1 - float(valid[box].mean()) if valid.any() else 0.0,
         "brightness": float(inside.mean()) if inside.size else float(image.mean()),
         "contrast": float(inside.std()) if inside.size else 0.0,
         "sharpness": sharpness,
         "noise": noise,
     }
+    numbers |= _corners(image, valid)
     if len(scan.spatial_shape) == 3:
         numbers["B-scans in the volume"] = scan.spatial_shape[0]
     return Measurement(
@@ -148,6 +151,23 @@ def _grown(box: tuple[slice, slice], shape: tuple[int, ...]) -> tuple[slice, ...
         slice(max(side.start - SEAM, 0), side.stop + SEAM if side.stop < length else length)
         for side, length in zip(box, shape, strict=True)
     )
+
+
+def _corners(image: np.ndarray, valid: np.ndarray) -> dict[str, float]:
+    """Return the grey level that 1 % of each corner exceeds: signs and letters stand there.
+
+    Args:
+        image: ``(H, W)`` uint8.
+        valid: ``(H, W)`` bool; a corner without valid pixels counts as 0.
+    """
+    rows, columns = (max(1, length // CORNER) for length in image.shape)
+    levels = {}
+    for vertical, across in (("upper", slice(None, rows)), ("lower", slice(-rows, None))):
+        for side, along in (("left", slice(None, columns)), ("right", slice(-columns, None))):
+            shown = np.sort(image[across, along][valid[across, along]])
+            level = shown[len(shown) * 99 // 100] if len(shown) else 0
+            levels[f"{vertical} {side} corner"] = float(level)
+    return levels
 
 
 def _sharpness_and_noise(image: np.ndarray, valid: np.ndarray) -> tuple[float, float]:
