@@ -78,6 +78,15 @@ def test_the_p_value_is_uniform_enough_under_no_difference(hardness: np.ndarray)
     assert np.mean(np.array(values) < 0.05) <= 0.15
 
 
+def test_seeds_are_averaged_before_models_are_compared(hardness: np.ndarray) -> None:
+    a = [run(hardness, 1.0, "a", seed) for seed in range(3)]
+    b = run(hardness, 0.75, "b", 9)
+    got = paired_difference(a, b, "accuracy", resamples=200)
+    each = [paired_difference(one, b, "accuracy", resamples=200)["value"] for one in a]
+    assert got["value"] == pytest.approx(np.mean(each))
+    assert got["a"] == "a (mean of 3 seeds)" and got["b"] == "b (seed 9)"
+
+
 def test_unlike_scans_metrics_and_classes_are_refused(hardness: np.ndarray) -> None:
     a = run(hardness, 1, "a", 0)
     with pytest.raises(OctoscopeError, match="not evaluated on the same scans"):

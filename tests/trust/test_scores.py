@@ -173,7 +173,7 @@ def test_the_sentence_holds_the_numbers() -> None:
         "which fill 6.0 % of the frame: 5.2× [4.6, 5.9] chance."
     )
     row.update(lift=1.1, lift_low=0.9, lift_high=1.3, verdict="not told from chance")
-    assert lift_sentence(row).endswith("1.1× [0.9, 1.3] chance (not told from chance).")
+    assert lift_sentence(row).endswith("1.10× [0.90, 1.30] chance (not told from chance).")
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ from octoscope.evaluation.predictions import (
 
 
 def paired_difference(
-    a: pd.DataFrame,
-    b: pd.DataFrame,
+    a: pd.DataFrame | Sequence[pd.DataFrame],
+    b: pd.DataFrame | Sequence[pd.DataFrame],
     metric: str = "balanced_accuracy",
     *,
     resamples: int = 2000,
@@ -34,7 +34,7 @@ def paired_difference(
     Both models meet the same resampled patients, so what makes a patient hard for both cancels.
 
     Args:
-        a: Predictions of one model.
+        a: Predictions of one model, or one frame per seed, whose metrics are averaged.
         b: Predictions of the other, for the same scans in any order.
         metric: One of `OVERALL`.
         resamples: Number of bootstrap resamples.
@@ -49,17 +49,21 @@ def paired_difference(
     """
     if metric not in OVERALL:
         raise OctoscopeError(f"unknown metric {metric}; use one of {', '.join(OVERALL)}")
-    (value_a, drawn_a), (value_b, drawn_b) = _together([a, b], metric, resamples, seed)
-    difference, drawn = value_a - value_b, drawn_a - drawn_b
-    patients, owners = _owners(a)
+    sides = [[side] if isinstance(side, pd.DataFrame) else list(side) for side in (a, b)]
+    measured = _together([*sides[0], *sides[1]], resamples, seed)
+    halves = measured[: len(sides[0])], measured[len(sides[0]) :]
+    values = [float(np.mean([value[metric][0] for value, _ in half])) for half in halves]
+    resampled = [np.mean([drawn[metric] for _, drawn in half], axis=0) for half in halves]
+    drawn = resampled[0] - resampled[1]
+    patients, owners = _owners(sides[0][0])
     if metric in MACRO:
         patients = min(patients, *(n for n in owners if n))
-    number = interval(difference, drawn, patients)
+    number = interval(values[0] - values[1], drawn, patients)
     drawn = drawn[np.isfinite(drawn)]
     crossing = min((drawn <= 0).sum(), (drawn >= 0).sum())
     p_value = min(1.0, 2 * (1 + crossing) / (1 + len(drawn)))
     number["p_value"] = p_value if np.isfinite(number["low"]) else np.nan
-    name_a, name_b = (_name(frame) for frame in (a, b))
+    name_a, name_b = (_names(side) for side in sides)
     return {
         "metric": metric,
         "a": name_a,
@@ -92,11 +96,11 @@ def across_seeds(
     if not runs:
         raise OctoscopeError("there is no run to average; evaluate one first")
     patients, owners = _owners(runs[0])
+    measured = _together(runs, resamples, seed)
     overall = {}
     for metric in OVERALL:
-        both = _together(runs, metric, resamples, seed)
-        values = np.array([value for value, _ in both])
-        drawn = np.mean([drawn for _, drawn in both], axis=0)
+        values = np.array([value[metric][0] for value, _ in measured])
+        drawn = np.mean([drawn[metric] for _, drawn in measured], axis=0)
         number = overall_interval(metric, float(values.mean()), drawn, owners, patients)
         spread = float(values.std(ddof=1)) if len(values) > 1 else np.nan
         overall[metric] = {**number, "seed_sd": spread}
@@ -117,9 +121,12 @@ def _owners(predictions: pd.DataFrame) -> tuple[int, list[int]]:
 
 
 def _together(
-    runs: Sequence[pd.DataFrame], metric: str, resamples: int, seed: int
-) -> list[tuple[float, np.ndarray]]:
-    """Return value and resamples ``(R,)`` of `metric` for each run, under the same weights."""
+    runs: Sequence[pd.DataFrame], resamples: int, seed: int
+) -> list[tuple[dict[str, np.ndarray], dict[str, np.ndarray]]]:
+    """Return the overall metrics of each run: values ``(1,)``, and resamples ``(R,)``.
+
+    All runs meet the same weights.
+    """
     classes = classes_of(runs[0])
     first = runs[0][runs[0]["target"] >= 0].sort_values("scan", ignore_index=True)
     if first.empty:
@@ -140,14 +147,21 @@ def _together(
             matrix(frame, classes, LOGIT).argmax(axis=1),
             matrix(frame, classes, PROBABILITY),
         )
-        value = measure(*scored, Weights.once(len(frame))).overall[metric][0]
-        out.append((float(value), measure(*scored, weights).overall[metric]))
+        value = measure(*scored, Weights.once(len(frame)))
+        out.append((value.overall, measure(*scored, weights).overall))
     return out
 
 
 def _name(predictions: pd.DataFrame) -> str:
     """Return 'model (seed s)'."""
     return f"{predictions['model'].iloc[0]} (seed {predictions['seed'].iloc[0]})"
+
+
+def _names(runs: Sequence[pd.DataFrame]) -> str:
+    """Return 'model (seed s)' or 'model (mean of n seeds)'."""
+    if len(runs) == 1:
+        return _name(runs[0])
+    return f"{runs[0]['model'].iloc[0]} (mean of {len(runs)} seeds)"
 
 
 def _difference_sentence(metric: str, a: str, b: str, number: dict[str, Any]) -> str:

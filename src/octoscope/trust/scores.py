@@ -237,17 +237,30 @@ def lift_sentence(row: dict[str, Any], chance: str = "frame") -> str:
     if not np.isfinite(row["mass"]):
         return f"{who}: no scan has both a map and {what}, so nothing can be said."
     fills = against.fills.format(f"{100 * row['expected']:.1f}")
+    mass, low, high = shares(row["mass"], row["mass_low"], row["mass_high"])
+    lift, lift_low, lift_high = ratios(row["lift"], row["lift_low"], row["lift_high"])
     if not np.isfinite(row["lift_low"]):
         return (
-            f"{who} puts {100 * row['mass']:.0f} % of its mass on {what}, {fills}: "
-            f"{row['lift']:.1f}× {against.name} (of one patient, so without an interval)."
+            f"{who} puts {mass} % of its mass on {what}, {fills}: {lift}× {against.name} "
+            "(of one patient, so without an interval)."
         )
     ending = "" if row["verdict"] == "above chance" else f" ({row['verdict']})"
     return (
-        f"{who} puts {100 * row['mass']:.0f} % [{100 * row['mass_low']:.0f}, "
-        f"{100 * row['mass_high']:.0f}] of its mass on {what}, {fills}: {row['lift']:.1f}× "
-        f"[{row['lift_low']:.1f}, {row['lift_high']:.1f}] {against.name}{ending}."
+        f"{who} puts {mass} % [{low}, {high}] of its mass on {what}, {fills}: "
+        f"{lift}× [{lift_low}, {lift_high}] {against.name}{ending}."
     )
+
+
+def shares(value: float, *bounds: float) -> list[str]:
+    """Return a share and its bounds in per cent, with a decimal where the share is small."""
+    digits = 1 if abs(value) < 0.1 else 0
+    return [f"{100 * number:.{digits}f}" for number in (value, *bounds)]
+
+
+def ratios(value: float, *bounds: float) -> list[str]:
+    """Return a ratio and its bounds, with a second decimal where it is near one."""
+    digits = 2 if abs(value) < 2 else 1
+    return [f"{number:.{digits}f}" for number in (value, *bounds)]
 
 
 def _resampled_mean(columns: pd.DataFrame, weights: Weights) -> tuple[np.ndarray, np.ndarray]:

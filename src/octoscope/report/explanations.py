@@ -1,0 +1,221 @@
+"""The grid of scans × models × methods: what each map shows, and what must be known to read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from octoscope.attribution.store import MapStore
+from octoscope.errors import OctoscopeError
+from octoscope.report.figures.outline import lesion_paths
+from octoscope.report.figures.overlay import gradient, overlay_png, scan_jpeg
+from octoscope.report.files import RunFiles, StudyFiles
+from octoscope.report.html import data_uri
+
+MOST_BYTES = 8 * 2**20
+"""Pictures of the grid, before base64 adds a third: the report stays below about 12 MB."""
+
+MOSTLY_CLIPPED = 0.9
+"""From this share of positions cut to zero by the method's ReLU a map carries a warning."""
+
+
+@dataclass(eq=False)
+class Panel:
+    """One scan, with the maps of every model.
+
+    Attributes:
+        row: Row of the cache.
+        name: Path of the scan in the table.
+        label: True class, or None.
+        reason: Why it is shown.
+        image: Scan as data URI.
+        size: ``(width, height)`` of the frame in pixels.
+        outlines: Lesion paths, see `lesion_paths`.
+        models: One entry per model: name, predicted, right, probabilities, explained, cells.
+    """
+
+    row: int
+    name: str
+    label: str | None
+    reason: str
+    image: str
+    size: tuple[int, int]
+    outlines: list[dict[str, str]]
+    models: list[dict[str, Any]] = field(default_factory=list)
+
+
+def explanations_section(study: StudyFiles) -> dict[str, Any] | None:
+    """Return what the template shows, None if there are no maps, panels or cached scans.
+
+    Of several seeds of a model the first is shown.
+    """
+    runs = [seeds[0] for seeds in study.models.values()]
+    runs = [run for run in runs if run.panels and run.maps is not None]
+    if not runs or study.cache is None:
+        return None
+    methods = _methods(study, runs)
+    signed = _signed(runs, [method["key"] for method in methods])
+    panels: list[Panel] = []
+    used = 0
+    wanted = [entry for entry in runs[0].panels if 0 <= int(entry["row"]) < len(study.cache)]
+    for entry in wanted:
+        if used > MOST_BYTES:
+            break
+        panel, size = _panel(study, runs, entry, signed)
+        panels.append(panel)
+        used += size
+    lesions = {o["name"]: o["colour"] for panel in panels for o in panel.outlines}
+    return {
+        "panels": panels,
+        "methods": methods,
+        "models": [run.model for run in runs],
+        "labels": [c for c in study.classes if any(panel.label == c for panel in panels)],
+        "lesions": lesions,
+        "has_masks": study.cache.masks is not None,
+        "left_out": len(wanted) - len(panels),
+        "seeds": {run.model: run.seed for run in runs if len(study.models[run.model]) > 1},
+        "any_signed": any(cell["signed"] for cell in _cells(panels)),
+        "any_unsigned": any(not cell["signed"] for cell in _cells(panels)),
+        "gradients": {"unsigned": gradient(False), "signed": gradient(True)},
+    }
+
+
+def _methods(study: StudyFiles, runs: list[RunFiles]) -> list[dict[str, str]]:
+    """Return the methods that any run has maps of: in the order of the config, then by name."""
+    there = dict.fromkeys(name for run in runs if run.maps for name in run.maps.methods)
+    asked = study.about.get("config", {}).get("explain", {}).get("methods") or []
+    order = [name for name in asked if name in there] + [n for n in there if n not in asked]
+    about = study.methods
+    return [
+        {
+            "key": name,
+            "title": study.title(name),
+            "sentence": str(about.get(name, {}).get("sentence", "")),
+            "paper": str(about.get(name, {}).get("paper", "")),
+        }
+        for name in order
+    ]
+
+
+def _panel(
+    study: StudyFiles, runs: list[RunFiles], entry: dict[str, Any], signed: dict[str, bool]
+) -> tuple[Panel, int]:
+    """Return one panel and the bytes its pictures take."""
+    cache = study.cache
+    assert cache is not None
+    row = int(entry["row"])
+    picture, _ = scan_jpeg(cache.images[row])
+    height, width = cache.images.shape[1:]
+    outlines = []
+    if cache.masks is not None and cache.has_mask[row]:
+        outlines = lesion_paths(np.asarray(cache.masks[row]), dict(cache.table.lesions))
+    panel = Panel(
+        row,
+        str(entry["scan"]),
+        entry.get("label"),
+        str(entry.get("reason") or ""),
+        data_uri(picture, "image/jpeg"),
+        (width, height),
+        outlines,
+    )
+    used = len(picture)
+    for run in runs:
+        said = next((other for other in run.panels if int(other["row"]) == row), None)
+        if said is None or run.maps is None:
+            continue
+        cells = [
+            _cell(run.maps, row, method, study.classes, said["predicted"]) for method in signed
+        ]
+        for cell in cells:
+            used += _draw(cell, (height, width), signed[cell["method"]])
+        probabilities = [
+            {"name": name, "value": said["probabilities"].get(name)} for name in study.classes
+        ]
+        panel.models.append(
+            {
+                "name": run.model,
+                "predicted": said["predicted"],
+                "right": said["predicted"] == panel.label,
+                "probabilities": probabilities,
+                "explained": sorted({c["explained"] for c in cells if c["explained"]}),
+                "cells": cells,
+            }
+        )
+    return panel, used
+
+
+def _signed(runs: list[RunFiles], methods: list[str]) -> dict[str, bool]:
+    """Say of each method whether any map shown is negative somewhere: one scale per method."""
+    out = dict.fromkeys(methods, False)
+    for run in runs:
+        for entry in run.panels:
+            for method in methods:
+                values = _stored(run.maps, int(entry["row"]), method)
+                out[method] = out[method] or (values is not None and bool((values[0] < 0).any()))
+    return out
+
+
+def _stored(
+    store: MapStore | None, row: int, method: str
+) -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
+    """Return a map with its record, None if this scan was not explained by this method."""
+    if store is None:
+        return None
+    try:
+        return store.read(row, method), store.record(row, method)
+    except OctoscopeError:
+        return None
+
+
+def _cell(
+    store: MapStore, row: int, method: str, classes: list[str], predicted: str
+) -> dict[str, Any]:
+    """Return one map: explained class, range, warning, and its values if they can be drawn."""
+    out: dict[str, Any] = {
+        "method": method, "explained": None, "range": "", "warning": "no map", "values": None,
+    }  # fmt: skip
+    found = _stored(store, row, method)
+    if found is None:
+        return out
+    values, record = found
+    if record["target"].ndim:  # several classes: show the predicted one, else the first
+        names = [classes[target] for target in record["target"].tolist()]
+        place = names.index(predicted) if predicted in names else 0
+        values = values[place]
+        record = {key: column[place] for key, column in record.items()}
+    out["explained"] = classes[int(record["target"])]
+    if bool(record["nonfinite"]) or not np.isfinite(values).all():
+        return {**out, "warning": "holds NaN or infinite values"}
+    if bool(record["all_zero"]) or not values.any():
+        return {**out, "warning": "zero everywhere: nothing to show"}
+    clipped = float(record["clipped_fraction"])
+    mostly = f"{100 * clipped:.0f} % of it was negative and cut off"
+    return {
+        **out,
+        "range": f"{values.min():.3g} to {values.max():.3g}",
+        "warning": mostly if clipped >= MOSTLY_CLIPPED else None,
+        "values": values,
+    }
+
+
+def _draw(cell: dict[str, Any], size: tuple[int, int], signed: bool) -> int:
+    """Replace the values of a cell by their picture and return the bytes it takes."""
+    values = cell.pop("values")
+    cell.update(image=None, signed=signed)
+    if values is None:
+        return 0
+    picture = overlay_png(values, size, signed=signed)
+    cell["image"] = data_uri(picture, "image/png")
+    return len(picture)
+
+
+def _cells(panels: list[Panel]) -> list[dict[str, Any]]:
+    return [
+        cell
+        for panel in panels
+        for model in panel.models
+        for cell in model["cells"]
+        if cell["image"]
+    ]

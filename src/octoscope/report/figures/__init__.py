@@ -1,0 +1,1 @@
+"""Figures of the report, each a function that returns the bytes of an SVG or PNG."""

@@ -1,0 +1,184 @@
+"""What a study folder holds, read for the report: every piece may be missing, none is required."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from octoscope.attribution.store import MapStore
+from octoscope.data.cache import ScanCache
+from octoscope.errors import OctoscopeError
+from octoscope.evaluation.ledger import openings
+from octoscope.evaluation.predictions import read_predictions
+from octoscope.files import read_json
+from octoscope.trust.scores import read_scores
+
+SPLITS = ("val", "test", "train")
+"""Splits in the order in which the report shows them."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunFiles:
+    """One trained model.
+
+    Attributes:
+        path: Its folder.
+        info: ``run.json``: model, seed, parameters, best epoch…
+        recipe: ``recipe.json``, empty if missing.
+        metrics: Split → content of ``metrics-SPLIT.json``.
+    """
+
+    path: Path
+    info: dict[str, Any]
+    recipe: dict[str, Any]
+    metrics: dict[str, dict[str, Any]]
+
+    @classmethod
+    def read(cls, path: Path) -> RunFiles:
+        """Read a run's folder."""
+        metrics = {split: _json(path / f"metrics-{split}.json") for split in SPLITS}
+        return cls(
+            path,
+            _json(path / "run.json") or {},
+            _json(path / "recipe.json") or {},
+            {split: content for split, content in metrics.items() if content},
+        )
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return str(self.info.get("model", self.path.name))
+
+    @property
+    def seed(self) -> int:
+        """Seed it was trained with."""
+        return int(self.info.get("seed", 0))
+
+    @property
+    def name(self) -> str:
+        """Model and seed in words."""
+        return f"{self.model}, seed {self.seed}"
+
+    @cached_property
+    def log(self) -> pd.DataFrame | None:
+        """``log.csv``, None if missing."""
+        path = self.path / "log.csv"
+        return pd.read_csv(path) if path.is_file() else None
+
+    def predictions(self, split: str) -> pd.DataFrame | None:
+        """Return ``predictions-SPLIT.parquet``, None if missing."""
+        path = self.path / f"predictions-{split}.parquet"
+        return read_predictions(path) if path.is_file() else None
+
+    @cached_property
+    def scores(self) -> pd.DataFrame | None:
+        """``scores.parquet``, None if missing."""
+        path = self.path / "scores.parquet"
+        return read_scores(path) if path.is_file() else None
+
+    @cached_property
+    def localisation(self) -> dict[str, Any]:
+        """``localisation.json``, empty if missing; only its counts are used."""
+        return _json(self.path / "localisation.json") or {}
+
+    @cached_property
+    def panels(self) -> list[dict[str, Any]]:
+        """``panels.json``: the scans to show, empty if missing."""
+        return _json(self.path / "panels.json") or []
+
+    @cached_property
+    def maps(self) -> MapStore | None:
+        """``maps.zarr``, None if missing."""
+        path = self.path / "maps.zarr"
+        return MapStore.open(path, read_only=True) if path.exists() else None
+
+    @cached_property
+    def openings(self) -> list[dict[str, Any]]:
+        """The recorded openings of the test split."""
+        return openings(self.path)
+
+
+@dataclass(frozen=True, eq=False)
+class StudyFiles:
+    """A study folder.
+
+    Attributes:
+        path: The folder.
+        about: ``study.json``: classes, notes, config, provenance…
+        audit: ``audit.json``, None if missing.
+        methods: ``methods.json``: method → title, paper, sentence; empty if missing.
+        runs: Finished runs, by model in the order of the config, then seed.
+        unfinished: Names of runs whose training is not over.
+    """
+
+    path: Path
+    about: dict[str, Any]
+    audit: dict[str, Any] | None
+    methods: dict[str, dict[str, Any]]
+    runs: list[RunFiles]
+    unfinished: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, path: Path) -> StudyFiles:
+        """Read a study folder.
+
+        Raises:
+            OctoscopeError: If it holds no study, or one of its files is damaged.
+        """
+        if not (path / "study.json").is_file():
+            raise OctoscopeError(
+                f"{path}: holds no study (study.json is missing); run octoscope study first"
+            )
+        about = _json(path / "study.json") or {}
+        runs = [RunFiles.read(folder.parent) for folder in sorted(path.glob("runs/*/run.json"))]
+        order = [recipe.get("model") for recipe in about.get("config", {}).get("models", [])]
+        runs.sort(key=lambda run: (_place(run.model, order), run.model, run.seed))
+        return cls(
+            path,
+            about,
+            _json(path / "audit.json"),
+            _json(path / "methods.json") or {},
+            [run for run in runs if run.info.get("finished", True)],
+            [run.name for run in runs if not run.info.get("finished", True)],
+        )
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of the logits."""
+        return [str(name) for name in self.about.get("classes", [])]
+
+    @property
+    def models(self) -> dict[str, list[RunFiles]]:
+        """Model → its runs, one per seed."""
+        out: dict[str, list[RunFiles]] = {}
+        for run in self.runs:
+            out.setdefault(run.model, []).append(run)
+        return out
+
+    def title(self, method: str) -> str:
+        """Return a method's name in running text."""
+        return str(self.methods.get(method, {}).get("title", method))
+
+    @cached_property
+    def cache(self) -> ScanCache | None:
+        """The cache that the runs were trained on, None if it is gone or has changed."""
+        digests = {run.info.get("cache_digest") for run in self.runs} - {None}
+        if not (self.path / "cache").is_dir() or len(digests) > 1:
+            return None
+        try:
+            return ScanCache.open(self.path / "cache", next(iter(digests), None))
+        except OctoscopeError:
+            return None  # the report then shows no scans, and says so
+
+
+def _json(path: Path) -> Any:
+    """Return a JSON file, None if there is none."""
+    return read_json(path) if path.is_file() else None
+
+
+def _place(name: str, order: list[str | None]) -> int:
+    return order.index(name) if name in order else len(order)
