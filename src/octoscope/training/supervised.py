@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.trainer.states import TrainerStatus
 from torch import Tensor, nn
 
@@ -240,31 +240,13 @@ def _loss_weights(data: ScanData, recipe: Recipe) -> Tensor:
 
 
 def _fit(task: SupervisedTask, data: ScanData, keeper: EpochKeeper, compute: Compute) -> None:
-    """Run Lightning from the last checkpoint, if there is one, to the end of training.
-
-    What Lightning does at every step beside the step itself is off: its logger, bar, summary and
-    checkpoint callback are replaced by what `EpochKeeper` does once per epoch.
-    """
+    """Run Lightning from the last checkpoint, if there is one, to the end of training."""
     recipe, last = keeper.recipe, keeper.run / LAST
     devices = [torch.cuda.current_device()] if compute.device == "cuda" else []
     deterministic = torch.are_deterministic_algorithms_enabled()
     on_interrupt = signal.getsignal(signal.SIGINT)
     with quiet_lightning(), torch.random.fork_rng(devices):
-        trainer = Trainer(
-            accelerator=ACCELERATORS[compute.device],
-            devices=1,
-            precision="bf16-mixed" if compute.precision == "bf16" else "32-true",
-            max_epochs=recipe.epochs,
-            gradient_clip_val=recipe.clip_gradient or None,
-            callbacks=[keeper, StepBar(recipe.epochs)],
-            deterministic="warn" if compute.device == "cuda" else None,
-            default_root_dir=keeper.run,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-        )
+        trainer = build_trainer(recipe, compute, keeper.run, [keeper, StepBar(recipe.epochs)])
         try:
             checkpoint = last if last.exists() else None
             trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
@@ -283,6 +265,30 @@ def _fit(task: SupervisedTask, data: ScanData, keeper: EpochKeeper, compute: Com
             torch.use_deterministic_algorithms(deterministic)
             if keeper.tracker is not None:
                 keeper.tracker.finalize("success" if keeper.over else "failed")
+
+
+def build_trainer(
+    recipe: Recipe, compute: Compute, run: Path, callbacks: list[Callback]
+) -> Trainer:
+    """Return Lightning's Trainer with all off that it does at every step beside the step itself.
+
+    Its logger, bar, summary and checkpoints are replaced by what `EpochKeeper` does per epoch.
+    """
+    return Trainer(
+        accelerator=ACCELERATORS[compute.device],
+        devices=1,
+        precision="bf16-mixed" if compute.precision == "bf16" else "32-true",
+        max_epochs=recipe.epochs,
+        gradient_clip_val=recipe.clip_gradient or None,
+        callbacks=callbacks,
+        deterministic="warn" if compute.device == "cuda" else None,
+        default_root_dir=run,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
 
 
 def _say(sentence: str) -> None:
