@@ -14,7 +14,10 @@ from octoscope.attribution.display import normalise, upsample
 from octoscope.attribution.explain import explain
 from octoscope.attribution.registry import METHODS, methods_named
 from octoscope.errors import OctoscopeError
+from octoscope.models.classifier import Classifier
 from octoscope.models.layout import TargetLayer
+from octoscope.models.preprocess import Preprocess
+from octoscope.scans.framing import Framing
 from timm_families import FAMILIES, Family
 
 SOME = [
@@ -307,3 +310,50 @@ def test_maps_that_were_not_asked_for() -> None:
         OctoscopeError, match=r'no maps of "gradcam\+\+".*there are gradcam, layercam'
     ):
         maps["gradcam++"]
+
+
+@pytest.mark.parametrize("centre", [(8, 8), (24, 88), (56, 40)])
+def test_the_map_points_at_what_the_network_sees(centre: tuple[int, int]) -> None:
+    """A network made by hand to see bright spots, strides and padding included, is read aright."""
+    see = nn.Conv2d(1, 1, 8, stride=8, bias=False)
+    head = nn.Linear(1, 2)
+    nn.init.ones_(see.weight)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[1.0], [-1.0]]))
+    model = nn.Sequential(see, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
+    rows, columns = torch.arange(64), torch.arange(96)
+    distance = (rows[:, None] - centre[0]) ** 2 + (columns - centre[1]) ** 2
+    image = torch.exp(-distance / 32.0)[None, None]
+    maps = explain(model, image, "all", targets="all", layer="0")
+    for name, method in METHODS.items():
+        row, column = divmod(int(maps[name][0, 0].argmax()), 96)
+        assert abs(row - centre[0]) <= 4 and abs(column - centre[1]) <= 4, name
+        if method.rectified:
+            assert maps.flags[name]["all_zero"].tolist() == [[False, True]]
+
+
+def test_our_own_classifier() -> None:
+    """Grey images through `Classifier`: the same maps as its network gives for what it is fed."""
+    network = RESNET.build()
+    preprocess = Preprocess(Framing(height=64, width=96), 3, (0.4, 0.5, 0.6), (0.2, 0.2, 0.3))
+    classifier = Classifier(network, ["CNV", "DME", "DRUSEN", "NORMAL"], preprocess)
+    grey = RESNET.images(2)[:, :1]
+    found = explain(classifier, grey, "all", targets="all")
+    inside = explain(network, classifier.normalise(grey), "all", targets="all")
+    assert found.layer == "network.layer4" and inside.layer == "layer4"
+    for name in METHODS:
+        assert found.native[name].equal(inside.native[name])
+
+
+def test_progress_is_shown_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+
+    def watched(items: Any, what: str) -> Any:
+        steps.append(what)
+        return items
+
+    monkeypatch.setattr("octoscope.attribution.explain.track", watched)
+    explain(RESNET.build(), RESNET.images(2))
+    assert not steps
+    explain(RESNET.build(), RESNET.images(2), batch_size=1, progress=True)
+    assert steps == ["Explaining"]

@@ -78,7 +78,7 @@ def explain(
     target = layer if isinstance(layer, TargetLayer) else None
     parts = []
     with Capture(model, {name: module}) as capture:
-        for chunk in track(chunks, "explaining") if progress else chunks:
+        for chunk in track(chunks, "Explaining") if progress else chunks:
             evidence = capture(images[chunk])
             if target is None:  # the layout is read from the layer's actual output
                 shape = evidence.activations[name].shape

@@ -14,7 +14,7 @@ from octoscope.errors import OctoscopeError, did_you_mean
 Flags = dict[str, Tensor]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Maps(Mapping[str, Tensor]):
     """Attribution maps of a batch: ``maps["gradcam"]`` is (B, *S), or (B, M, *S) for M classes.
 
@@ -59,8 +59,9 @@ class Maps(Mapping[str, Tensor]):
 
     def shown(self, method: str) -> Tensor:
         """Return the maps of a method scaled for display: in [0, 1], or [-1, 1] if it is signed."""
-        signed = bool(METHODS[method].signed or (self._native(method) < 0).any())
-        return normalise(self[method], len(self.size), signed=signed)
+        maps = self[method]
+        signed = bool(METHODS[method].signed or (maps < 0).any())
+        return normalise(maps, len(self.size), signed=signed)
 
     def _native(self, method: str) -> Tensor:
         try:
