@@ -221,6 +221,24 @@ def test_under_no_grad_and_inference_mode() -> None:
         assert_same(model, images())
 
 
+def test_a_backbone_that_runs_under_no_grad() -> None:
+    """Usual where only a head is trained: gradients must flow from the layer all the same."""
+
+    class HeadOnly(nn.Module):
+        def __init__(self, block: bool) -> None:
+            super().__init__()
+            self.network, self.block = net(), block
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad() if self.block else torch.enable_grad():
+                x = self.network.act(self.network.late(self.network.early(x)))
+            return self.network.head(x.mean((2, 3)))
+
+    free, blocked = (explain(HeadOnly(block), images(), layer="network.late") for block in (0, 1))
+    assert blocked.native["gradcam"].equal(free.native["gradcam"])
+    assert blocked.native["gradcam"].any()
+
+
 def test_frozen_parameters() -> None:
     assert_same(net().requires_grad_(False), images())
 

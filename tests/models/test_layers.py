@@ -124,6 +124,31 @@ def test_unknown_network_is_probed() -> None:
     assert (target.name, target.kind, target.grid) == ("beta", "nchw", (4, 6))
 
 
+def test_probing_through_a_backbone_under_no_grad() -> None:
+    class HeadOnly(TinyNet):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                x = self.beta(self.act(self.alpha(x)))
+            return self.head(self.pool(x).flatten(1))
+
+    assert resolve_target(HeadOnly(), torch.rand(2, 3, 16, 24)).name == "beta"
+    assert torch.is_grad_enabled()
+
+
+def test_a_head_by_the_name_of_a_layer() -> None:
+    """Names that families give to convolutions mean nothing on a linear layer."""
+
+    class Named(TinyNet):
+        def __init__(self) -> None:
+            super().__init__()
+            self.final_layer, self.layer4 = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.final_layer(self.layer4(super().forward(x)))
+
+    assert resolve_target(Named(), torch.rand(2, 3, 16, 24)).name == "beta"
+
+
 def test_probe_leaves_nothing_behind() -> None:
     network = TinyNet().train()
     network.beta.eval()

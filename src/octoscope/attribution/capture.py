@@ -137,8 +137,9 @@ class Capture:
         """
         self._recorded = {}
         device = _device(self._module)
-        # The hook turns recording on and autocast off half-way; these contexts end what it began.
-        with torch.inference_mode(False), torch.no_grad(), _autocast_restored(device.type):
+        # Nothing requires gradients before the hook, so no graph is kept although recording is on:
+        # a model that runs its backbone under its own no_grad would end what the hook turns on.
+        with torch.inference_mode(False), torch.enable_grad(), _autocast_restored(device.type):
             images = _as_the_model_takes(self._module, images)
             try:
                 score = logits_of(self._module(images))

@@ -180,7 +180,7 @@ def _after_the_stages(network: nn.Module) -> nn.Module | None:
     """
     for name in ("final_layer", "final_conv"):
         part = getattr(network, name, None)
-        if isinstance(part, nn.Module) and not isinstance(part, nn.Identity):
+        if _convolves(part):
             return part
     if hasattr(network, "conv_head"):
         part = getattr(network, "bn2", None)
@@ -213,7 +213,7 @@ def _last_stage(network: nn.Module) -> nn.Module | None:
 def _fourth_layer(network: nn.Module) -> nn.Module | None:
     """ResNets from elsewhere, also in 3-D."""
     part = getattr(network, "layer4", None)
-    return part if isinstance(part, nn.Module) else None
+    return part if _convolves(part) else None
 
 
 RULES: tuple[Rule, ...] = (
@@ -225,6 +225,12 @@ RULES: tuple[Rule, ...] = (
     _last_stage,
     _fourth_layer,
 )
+
+
+def _convolves(part: object) -> bool:
+    """Say whether this is a module with a convolution: others use these names for their heads."""
+    convolutions = (nn.Conv2d, nn.Conv3d)
+    return isinstance(part, nn.Module) and any(isinstance(p, convolutions) for p in part.modules())
 
 
 def _last(blocks: object) -> nn.Module | None:

@@ -57,6 +57,9 @@ def _gradients(
     seen: list[tuple[nn.Module, Tensor]] = []
 
     def watch(part: nn.Module, _inputs: Any, output: Any) -> Any:
+        if isinstance(output, Tensor) and not torch.is_grad_enabled():
+            torch.set_grad_enabled(True)  # the model runs its backbone under its own no_grad
+            output = output.detach().requires_grad_()
         if isinstance(output, Tensor) and output.requires_grad:
             seen.append((part, output))
             return output.clone()  # what follows may write into its input
