@@ -31,6 +31,7 @@ class PhantomSettings:
         height: Rows of a B-scan.
         width: A-scans of a B-scan.
         seed: Seed of everything drawn.
+        severity: Interval from which the severity of each diseased patient is drawn, in [0, 1].
     """
 
     patients: int = 64
@@ -38,6 +39,7 @@ class PhantomSettings:
     height: int = 256
     width: int = 384
     seed: int = 0
+    severity: tuple[float, float] = (0.3, 1.0)
 
 
 @dataclass(frozen=True)
