@@ -177,16 +177,25 @@ def test_the_sentence_holds_the_numbers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "expected"),
+    ("low", "high", "patients", "expected"),
     [
-        (1.1, 2, "above chance"),
-        (0.2, 0.9, "below chance"),
-        (0.9, 1.1, "not told from chance"),
-        (np.nan, np.nan, "no interval"),
+        (1.1, 2, 5, "above chance"),
+        (0.2, 0.9, 50, "below chance"),
+        (0.9, 1.1, 50, "not told from chance"),
+        (1.1, 2, 4, "too few patients"),
+        (np.nan, np.nan, 50, "no interval"),
     ],
 )
-def test_verdicts(low: float, high: float, expected: str) -> None:
-    assert verdict(low, high) == expected
+def test_verdicts(low: float, high: float, patients: int, expected: str) -> None:
+    assert verdict(low, high, patients) == expected
+
+
+def test_few_patients_get_numbers_but_no_verdict() -> None:
+    maps, masks, about = study(6)  # the last two of six scans have no lesion
+    got = lift_summary(score_localisation(maps, masks, seed=0, **about), resamples=50)
+    row = got[(got["method"] == "finder") & (got["lesion"] == "any")].iloc[0]
+    assert row["patients"] == 2 and row["verdict"] == "too few patients"
+    assert row["sentence"].endswith("chance (of 2 patients: too few to tell).")
 
 
 def test_a_mask_value_without_a_name_is_refused() -> None:

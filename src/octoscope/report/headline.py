@@ -10,6 +10,8 @@ from octoscope.report.files import RunFiles, StudyFiles
 from octoscope.report.html import known, number
 from octoscope.report.results import ModelResult
 
+LESION_LEVELS = {"above chance": "good", "no interval": "plain", "too few patients": "plain"}
+
 Line = dict[str, str]
 """A sentence with its level: good, warning, bad or plain."""
 
@@ -60,7 +62,7 @@ def take_away(
         lines += [against] if against else []
     lines += _tested(study, results, by_split["test"])
     for best in (localisation or {}).get("best", []):
-        level = {"above chance": "good", "no interval": "plain"}.get(best["verdict"], "warning")
+        level = LESION_LEVELS.get(best["verdict"], "warning")
         lines.append({"level": level, "text": f"On lesions: {best['sentence']}"})
     lines += _audit(study)
     return lines
@@ -86,8 +88,9 @@ def _against_frame(study: StudyFiles, best: ModelResult) -> Line | None:
     """Compare the best model with the one that sees only the frame."""
     baseline = ((study.audit or {}).get("metadata_baseline") or {}).get("balanced_accuracy")
     item = best.overall["balanced_accuracy"]
-    if not baseline or not known(item["low"]):
-        return None
+    chance = best.runs[0].metrics["val"]["chance"]["balanced_accuracy"]
+    if not baseline or not known(item["low"]) or item["low"] <= chance:
+        return None  # who only guesses has not learned the frame either
     text = f"A model that sees only numbers about the frame reaches {_bracketed(baseline)}"
     if item["low"] > baseline["high"]:
         return {"level": "good", "text": f"{text}: the best model clearly beats it."}

@@ -76,7 +76,7 @@ def _in_words(row: dict[str, Any]) -> dict[str, str]:
     sentence = lift_sentence({**row, "method": row["title"]})
     verdict = row["verdict"]
     others = row["other scans"]
-    if others is not None and known(others["low"]):
+    if verdict != "too few patients" and others is not None and known(others["low"]):
         value, low, high = ratios(others["value"], others["low"], others["high"])
         told = "" if others["verdict"] == "above chance" else f" ({others['verdict']})"
         sentence += (

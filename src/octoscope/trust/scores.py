@@ -26,6 +26,9 @@ COLUMNS = (
 KEYS = ("model", "method", "lesion", "metric")
 ANY_LESION = "any"
 
+LEAST_PATIENTS = 5
+"""With fewer, no verdict is given: a bootstrap of so few clusters is far too sure of itself."""
+
 TOLERANCE = 15.0
 """Pixels around a lesion in which the pointing game still counts a hit (Zhang et al.): about
 half a cell of a 7×7 map at 224 pixels. It stands here for those who read scores without torch."""
@@ -209,16 +212,23 @@ def lift_summary(
             "patients": patients,
             "no_lesion": int((group["expected"] == 0).sum()),
             "empty_maps": int((group["mass"].isna() & (group["expected"] > 0)).sum()),
-            "verdict": verdict(lift["low"], lift["high"]),
+            "verdict": verdict(lift["low"], lift["high"], patients),
         }
         rows.append({**row, "sentence": lift_sentence(row, chance)})
     return pd.DataFrame(rows)
 
 
-def verdict(low: float, high: float, chance: float = 1.0) -> str:
-    """Return 'above chance', 'below chance', 'not told from chance' or 'no interval'."""
+def verdict(low: float, high: float, patients: int, chance: float = 1.0) -> str:
+    """Return how an interval stands to chance, in words.
+
+    Returns:
+        'above chance', 'below chance', 'not told from chance'; 'no interval'; or 'too few
+        patients' where a bootstrap of so few clusters cannot carry a verdict.
+    """
     if not np.isfinite([low, high]).all():
         return "no interval"
+    if patients < LEAST_PATIENTS:
+        return "too few patients"
     if low > chance:
         return "above chance"
     return "below chance" if high < chance else "not told from chance"
@@ -244,7 +254,9 @@ def lift_sentence(row: dict[str, Any], chance: str = "frame") -> str:
             f"{who} puts {mass} % of its mass on {what}, {fills}: {lift}× {against.name} "
             "(of one patient, so without an interval)."
         )
-    ending = "" if row["verdict"] == "above chance" else f" ({row['verdict']})"
+    few = row["verdict"] == "too few patients"
+    said = f"of {row['patients']} patients: too few to tell" if few else row["verdict"]
+    ending = "" if said == "above chance" else f" ({said})"
     return (
         f"{who} puts {mass} % [{low}, {high}] of its mass on {what}, {fills}: "
         f"{lift}× [{lift_low}, {lift_high}] {against.name}{ending}."
