@@ -119,7 +119,7 @@ def test_test_split_is_opened_on_purpose_and_recorded(
 def test_explain_single_scans_as_panels(small: Path, tmp_path: Path) -> None:
     scan = next((small / "phantoms" / "images").rglob("*.png"))
     run = small / "runs" / "test_vit-seed0"
-    words = ["explain", run, scan, "--methods", "[gradcam,layercam]", "--out", tmp_path / "panels"]
+    words = ["explain", run, scan, "--methods", "gradcam,layercam", "--out", tmp_path / "panels"]
     assert main([str(word) for word in words]) == 0
     (panel,) = (tmp_path / "panels").glob("*.png")
     assert Image.open(panel).size[0] > 300
@@ -216,6 +216,15 @@ def broken_files(folder: Path) -> dict[str, Path]:
     huge = folder / "huge.png"
     Image.new("1", (20_000, 20_000)).save(huge)
     return {path.stem: path for path in (truncated, dot, text, huge)}
+
+
+def test_mistyped_method_is_found_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text(yaml.safe_dump({**SMALL, "explain": {"methods": ["gradcm"]}}))
+    assert 'did you mean "gradcam"' in fails(capsys, "study", wrong, "--out", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("kind", ["truncated", "dot", "text", "huge"])

@@ -216,7 +216,7 @@ def evaluate(
 def explain(
     run: Path,
     images: list[Path] | None = None,
-    methods: list[str] | None = None,
+    methods: str = "gradcam,gradcam++,hirescam,xgradcam,layercam,eigencam,eigengradcam",
     target: str | None = None,
     out: Path | None = None,
 ) -> None:
@@ -225,22 +225,27 @@ def explain(
     Args:
         run: Folder of a trained model, STUDY/runs/MODEL-seedN.
         images: Scans to explain; without them, the validation scans go to the run's map store.
-        methods: Names of attribution methods; by default the CAM family.
+        methods: Names of attribution methods, with commas between, or `all`.
         target: Class to explain; by default the predicted one.
         out: Folder of the panels; by default RUN/panels.
     """
-    from octoscope.study.config import CAM_METHODS
+    from octoscope.attribution.registry import methods_named
     from octoscope.study.explain import explain_files, explain_run
     from octoscope.study.folder import RunFolder
 
     folder = RunFolder.open(run)
-    chosen = tuple(methods or CAM_METHODS)
+    chosen = [method.name for method in methods_named(_words(methods))]
     if images:
         for path in explain_files(folder, images, chosen, target, out or run / "panels"):
             print(path)
     else:
         console.print(explain_run(folder, folder.open_cache(), chosen))
         print(folder.maps)
+
+
+def _words(methods: str) -> str | list[str]:
+    """Split ``a, b`` at its commas; ``all`` is one word."""
+    return methods if methods == "all" else [word.strip() for word in methods.split(",")]
 
 
 def study(config: Any) -> None:

@@ -56,6 +56,10 @@ class Method:
         """Whether maps have negative values, and want a diverging colour scale."""
         return not self.rectified
 
+    def about(self) -> dict[str, str]:
+        """Return title, paper and meaning, for readers that do not load torch."""
+        return {"title": self.title, "paper": self.paper, "sentence": self.sentence}
+
 
 _BOTH: tuple[Need, ...] = ("activations", "gradients")
 

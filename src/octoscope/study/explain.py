@@ -19,6 +19,7 @@ from octoscope.files import atomic_path, write_json
 from octoscope.models.classifier import Classifier
 from octoscope.progress import track
 from octoscope.report.figures.panel import panel_png
+from octoscope.scans.geometry import segment_retina
 from octoscope.study.evaluate import evaluate_run, rows_of
 from octoscope.study.folder import RunFolder
 from octoscope.trust.lesions import score_localisation
@@ -124,7 +125,9 @@ def _score(
     right = (predictions["label"] == predictions["predicted"]).to_numpy()
     ill = cache.masks[rows].any(axis=(1, 2)) & cache.has_mask[rows]
     scored = rows[right & ill]
+    counts = {"scored": len(scored), "left_out_as_wrong": int((ill & ~right).sum())}
     if not len(scored):
+        write_json(run.localisation, counts)
         return ""
     info = run.info
     table = cache.table.rows(scored)
@@ -137,6 +140,7 @@ def _score(
         model=info["model"],
         seed=info["seed"],
         lesions=table.lesions,
+        retina=np.stack([_retina(image) for image in cache.images[scored]]),
     )
     save_scores(scores, run.scores)
     summaries = {
@@ -145,13 +149,18 @@ def _score(
     write_json(
         run.localisation,
         {
-            "scored": len(scored),
-            "left_out_as_wrong": int((ill & ~right).sum()),
+            **counts,
             **{chance: frame.to_dict("records") for chance, frame in summaries.items()},
         },
     )
     whole = summaries["frame"][summaries["frame"]["lesion"] == "any"]
     return str(whole.sort_values("lift").iloc[-1]["sentence"])
+
+
+def _retina(image: np.ndarray) -> np.ndarray:
+    """Return the retina's mask ``(H, W)``; the whole frame where no retina is found."""
+    layers = segment_retina(image)
+    return layers.mask(image.shape) if layers.found else np.ones(image.shape, dtype=bool)
 
 
 def explain_files(

@@ -48,6 +48,11 @@ class StudyFolder:
         return self.path / "cache"
 
     @property
+    def methods(self) -> Path:
+        """Titles, papers and meanings of the attribution methods."""
+        return self.path / "methods.json"
+
+    @property
     def report(self) -> Path:
         """The report."""
         return self.path / "report.html"

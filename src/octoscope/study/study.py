@@ -11,9 +11,12 @@ import hashlib
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from octoscope.attribution.registry import METHODS, methods_named
 from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError, PatientOverlapError
+from octoscope.evaluation.terminal import said
 from octoscope.files import digest_of, read_json, write_json
+from octoscope.models.network import require_known
 from octoscope.progress import console
 from octoscope.report import build_report
 from octoscope.scans.audit import audit
@@ -42,6 +45,9 @@ def run_study(config: StudyConfig, *, until: str = "report") -> Path:
     Raises:
         OctoscopeError: For every fault in data or options, naming it.
     """
+    methods_named(config.explain.methods)  # a mistyped name is said now, not after the training
+    for recipe in config.models:
+        require_known(recipe.model)
     folder = StudyFolder(config.folder)
     table = prepare_table(config)
     _require_own(folder, table)
@@ -161,11 +167,8 @@ def _evaluate(run: RunFolder, cache: ScanCache, config: StudyConfig) -> None:
 
     def work() -> str:
         metrics = evaluate_run(run, cache, resamples=config.resamples)
-        value = metrics["overall"]["balanced_accuracy"]
-        return (
-            f"balanced accuracy {value['value']:.3f} [{value['low']:.3f}, {value['high']:.3f}] "
-            f"on {metrics['n_patients']} validation patients"
-        )
+        value = said(metrics["overall"]["balanced_accuracy"])
+        return f"balanced accuracy {value} on {metrics['n_patients']} validation patients"
 
     Stage(run.study.path, f"evaluate {run.name}").run(
         {"model": run.digest, "cache": cache.digest, "resamples": config.resamples},
@@ -178,11 +181,17 @@ def _explain(run: RunFolder, cache: ScanCache, config: StudyConfig) -> None:
     """Explain a run on validation."""
 
     def work() -> str:
+        write_json(run.study.methods, {name: METHODS[name].about() for name in METHODS})
         return explain_run(run, cache, config.explain.methods, resamples=config.resamples)
 
     Stage(run.study.path, f"explain {run.name}").run(
-        {"model": run.digest, "cache": cache.digest, "methods": config.explain.methods},
-        [run.maps],
+        {
+            "model": run.digest,
+            "cache": cache.digest,
+            "methods": config.explain.methods,
+            "resamples": config.resamples,
+        },
+        [run.maps, *([] if cache.masks is None else [run.localisation])],
         work,
     )
 
