@@ -4,7 +4,6 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 WORKERS ?= 2
-REAL   ?= ../shared/data
 
 .DELETE_ON_ERROR:
 .PHONY: demo test lint format bench figures clean
@@ -30,6 +29,11 @@ test: lint  ## all checks and tests
 
 bench: $(READY)  ## every benchmark, side by side with its peers
 	@for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+figures: $(READY)  ## the docs' figures beside real scans: make figures REAL=FOLDER
+	@test -n "$(REAL)" || { echo "make figures REAL=FOLDER: give the folder of real scans"; exit 2; }
+	@$(BIN)/python docs/figures/phantom_vs_real.py $(REAL) docs/figures/phantom_vs_real.png
+	@$(BIN)/python docs/figures/retina_geometry.py $(REAL) docs/figures/retina_geometry.png
 
 format: $(READY)
 	@$(BIN)/ruff format .
