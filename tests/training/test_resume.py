@@ -81,11 +81,14 @@ def test_killed_twice_with_another_optimiser(runs: Path, optimizer: str) -> None
 
 
 INTERRUPTED = """
+import signal
 import sys
 from pathlib import Path
 from training.toy import stripes
 from octoscope.training.supervised import Recipe, train
 
+# A shell hands its background jobs an ignored Ctrl-C, and with it all their children.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 train(stripes(), Recipe(model="test_resnet", epochs=5000), Path(sys.argv[1]))
 """
 
@@ -98,12 +101,15 @@ def test_interrupted_by_the_user(tmp_path: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
     )
-    deadline = time.monotonic() + 120
-    while not (tmp_path / "run/log.csv").exists():
-        assert process.poll() is None and time.monotonic() < deadline, "it never began"
-        time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "run/log.csv").exists():
+            assert process.poll() is None and time.monotonic() < deadline, "it never began"
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()  # a failed test leaves nothing running
     assert process.returncode == -signal.SIGINT
     assert "the same command goes on from there" in errors.replace("\n", " ")
     assert "KeyboardInterrupt" in errors.splitlines()[-1]
