@@ -176,10 +176,10 @@ def test_empty_and_missing_folder(
 def write_scans(root: Path, patients: dict[str, int], scans: int = 2) -> Path:
     """Write small noise pictures in Kermany layout, `patients` per class."""
     rng = np.random.default_rng(0)
-    for name, count in patients.items():
+    for number, (name, count) in enumerate(patients.items(), start=1):
         for patient in range(count):
             for scan in range(scans):
-                path = root / name / f"{name}-{hash(name) % 100}{patient}-{scan}.png"
+                path = root / name / f"{name}-{1000 * number + patient}-{scan}.png"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(rng.integers(0, 255, (48, 64), dtype=np.uint8)).save(path)
     return root

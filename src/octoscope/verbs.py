@@ -216,7 +216,7 @@ def evaluate(
 def explain(
     run: Path,
     images: list[Path] | None = None,
-    methods: str = "gradcam,gradcam++,hirescam,xgradcam,layercam,eigencam,eigengradcam",
+    methods: str | None = None,
     target: str | None = None,
     out: Path | None = None,
 ) -> None:
@@ -225,16 +225,19 @@ def explain(
     Args:
         run: Folder of a trained model, STUDY/runs/MODEL-seedN.
         images: Scans to explain; without them, the validation scans go to the run's map store.
-        methods: Names of attribution methods, with commas between, or `all`.
+        methods: Names of attribution methods, with commas between, or `all`; by default the CAM
+            family.
         target: Class to explain; by default the predicted one.
         out: Folder of the panels; by default RUN/panels.
     """
     from octoscope.attribution.registry import methods_named
+    from octoscope.study.config import CAM_METHODS
     from octoscope.study.explain import explain_files, explain_run
     from octoscope.study.folder import RunFolder
 
     folder = RunFolder.open(run)
-    chosen = [method.name for method in methods_named(_words(methods))]
+    wanted = CAM_METHODS if methods is None else _words(methods)
+    chosen = [method.name for method in methods_named(wanted)]
     if images:
         for path in explain_files(folder, images, chosen, target, out or run / "panels"):
             print(path)
