@@ -9,7 +9,7 @@ as it was found (`octoscope.models.borrow`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from octoscope.errors import OctoscopeError
-from octoscope.models.borrow import Switch, borrowed
+from octoscope.models.borrow import Switch, borrowed, turned
 from octoscope.models.layout import say
 from octoscope.models.probe import first_tensor, logits_of
 
@@ -32,20 +32,26 @@ class Evidence:
     Attributes:
         logits: (B, K).
         activations: Layer name to its output, in the layer's own layout, at least float32.
+        score: The logits, in the graph.
+        recorded: Layer name to its output in the graph, for the layers that are differentiated
+            or come after one that is.
     """
 
     logits: Tensor
     activations: dict[str, Tensor]
-    _score: Tensor = field(repr=False)
-    _recorded: dict[str, Tensor] = field(repr=False)
+    score: Tensor = field(repr=False)
+    recorded: dict[str, Tensor] = field(repr=False)
 
-    def gradients(self, classes: Tensor) -> dict[str, Tensor]:
-        """Differentiate one logit per image with respect to every captured layer.
+    def gradients(self, wanted: Tensor, layers: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Differentiate one score per image with respect to captured layers.
 
-        May be called again for other classes: each call costs one backward through the suffix.
+        May be called again for other classes: each call costs one backward through what lies
+        above the earliest of the layers.
 
         Args:
-            classes: (B,) the class c of each image.
+            wanted: (B,) integers, the class c of each image, whose logit y_c is differentiated;
+                or (B, K) floats w, for the score Σ_k w_k y_k.
+            layers: Names of layers; by default all that are differentiated.
 
         Returns:
             Layer name to g = dy_c/dA, shaped like the activation, at least float32.
@@ -53,15 +59,17 @@ class Evidence:
         Raises:
             OctoscopeError: If the logits do not depend on a layer.
         """
-        names, tensors = list(self._recorded), list(self._recorded.values())
-        grads: tuple[Tensor | None, ...] = (None,) * len(tensors)
-        if self._score.requires_grad:
+        names = list(self.recorded) if layers is None else list(layers)
+        weights = wanted.to(self.score.device)
+        if weights.ndim == 1:
+            weights = F.one_hot(weights, self.score.shape[1])
+        grads: tuple[Tensor | None, ...] = (None,) * len(names)
+        if self.score.requires_grad:
             with torch.inference_mode(False):
-                one_hot = F.one_hot(classes.to(self._score.device), self._score.shape[1])
                 grads = torch.autograd.grad(
-                    self._score,
-                    tensors,
-                    grad_outputs=one_hot.to(self._score.dtype),
+                    self.score,
+                    [self.recorded[name] for name in names],
+                    grad_outputs=weights.to(self.score.dtype),
                     retain_graph=True,
                     allow_unused=True,
                 )
@@ -84,8 +92,9 @@ class Capture:
         gradients = evidence.gradients(evidence.logits.argmax(1))["layer4"]
     ```
 
-    Inside, the model evaluates with frozen parameters; on leaving, also by an exception, hooks,
-    training flags, ``requires_grad`` and switches are as before. It works under ``torch.no_grad``
+    Inside, the model evaluates with frozen parameters; on leaving, also by an exception, training
+    flags and ``requires_grad`` are as before. Hooks and switches last only as long as a call, so
+    the lent model may also be run by others meanwhile. It works under ``torch.no_grad``
     and ``torch.inference_mode``, and for layers that are followed by in-place operations. With
     several layers the graph is cut at the earliest on each path, and the later ones are recorded.
     Under an outer autocast the prefix keeps the lower precision and the suffix runs in float32, so
@@ -95,6 +104,8 @@ class Capture:
         model: Any classifier; `octoscope.models.borrow.eager` says which wrappers are looked into.
         layers: Name to module, each running once per forward.
         switches: Attributes of modules to change meanwhile: ``(attn, "fused_attn", False)``.
+        differentiate: Names of the layers from which a graph is kept; by default all. The others
+            are only recorded.
     """
 
     def __init__(
@@ -102,18 +113,18 @@ class Capture:
         model: nn.Module,
         layers: Mapping[str, nn.Module],
         switches: Iterable[Switch] = (),
+        differentiate: Collection[str] | None = None,
     ) -> None:
         self._model = model
         self._layers = dict(layers)
         self._switches = tuple(switches)
+        self._differentiate = self._layers.keys() if differentiate is None else set(differentiate)
         self._undo = ExitStack()
         self._recorded: dict[str, Tensor] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
-            self._module = undo.enter_context(borrowed(self._model, self._switches))
-            for name, layer in self._layers.items():
-                undo.callback(layer.register_forward_hook(partial(self._record, name)).remove)
+            self.module = undo.enter_context(borrowed(self._model))
             self._undo = undo.pop_all()
         return self
 
@@ -136,15 +147,19 @@ class Capture:
                 or the output is no (B, K) logits.
         """
         self._recorded = {}
-        device = _device(self._module)
+        images = as_the_model_takes(self.module, images)
         # Nothing requires gradients before the hook, so no graph is kept although recording is on:
         # a model that runs its backbone under its own no_grad would end what the hook turns on.
-        with torch.inference_mode(False), torch.enable_grad(), _autocast_restored(device.type):
-            images = _as_the_model_takes(self._module, images)
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            _autocast_restored(images.device.type),
+            self._watched(),
+        ):
             try:
-                score = logits_of(self._module(images))
+                score = logits_of(self.module(images))
             except (RuntimeError, AssertionError) as error:
-                if (reason := _refusal(self._module, images, error)) is None:
+                if (reason := _refusal(self.module, images, error)) is None:
                     raise
                 raise OctoscopeError(reason) from error
         for name in self._layers:
@@ -154,9 +169,19 @@ class Capture:
         return Evidence(
             logits=_at_least_float32(score.detach()),
             activations={n: _at_least_float32(t.detach()) for n, t in recorded.items()},
-            _score=score,
-            _recorded=recorded,
+            score=score,
+            recorded={n: t for n, t in recorded.items() if t.requires_grad},
         )
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Hooks on and switches turned, for one pass."""
+        with ExitStack() as undo:
+            for switch in self._switches:
+                undo.enter_context(turned(switch))
+            for name, layer in self._layers.items():
+                undo.callback(layer.register_forward_hook(partial(self._record, name)).remove)
+            yield
 
     def _record(self, name: str, _module: nn.Module, _inputs: Any, output: Any) -> Any:
         """Record a layer's output, starting the graph here if it has not begun (forward hook)."""
@@ -166,6 +191,9 @@ class Capture:
                 "pass layer= one that runs once"
             )
         tensor = first_tensor(output)
+        if name not in self._differentiate:
+            self._recorded[name] = tensor
+            return _with_first(output, tensor.clone())
         torch.set_grad_enabled(True)
         if torch.is_autocast_enabled(tensor.device.type):
             torch.set_autocast_enabled(tensor.device.type, False)
@@ -199,7 +227,7 @@ def _device(module: nn.Module) -> torch.device:
     return next((p.device for p in module.parameters()), torch.device("cpu"))
 
 
-def _as_the_model_takes(module: nn.Module, images: Tensor) -> Tensor:
+def as_the_model_takes(module: nn.Module, images: Tensor) -> Tensor:
     """Move images to the device and floating type of the first parameter, out of inference mode."""
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), images.dtype)
     if images.is_inference():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
@@ -19,7 +19,9 @@ class Maps(Mapping[str, Tensor]):
     """Attribution maps of a batch: ``maps["gradcam"]`` is (B, *S), or (B, M, *S) for M classes.
 
     Maps are float32, raw, and signed where the method is; `shown` scales them for display. They
-    are kept at the resolution of the layer and interpolated to the image when asked for.
+    are kept at the resolution that the method gives, such as that of a layer, and interpolated to
+    the image when asked for. A method with parts (`Method.parts`, such as attention heads) has
+    that axis in place of the classes.
 
     Attributes:
         native: Method to maps (B, *s) or (B, M, *s).
@@ -30,7 +32,9 @@ class Maps(Mapping[str, Tensor]):
             value the method's ReLU removed), each (B,) or (B, M).
         logits: (B, K).
         size: *S.
-        layer: Name of the layer explained.
+        layer: Name of the layer explained, several joined by ``+``; empty if none was needed.
+        details: Method to its by-products by name, each with the leading axes of the map.
+        refused: Methods left out, because they are not defined for the model, to the reason.
     """
 
     native: dict[str, Tensor]
@@ -39,6 +43,8 @@ class Maps(Mapping[str, Tensor]):
     logits: Tensor
     size: tuple[int, ...]
     layer: str
+    details: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    refused: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, method: str) -> Tensor:
         """Return the maps of a method at the size of the images.

@@ -1,151 +1,70 @@
 """The registry of methods: what `explain` plans by, and what lists, docs and menus are drawn from.
 
 A method is a pure function whose parameters are its `needs`. `explain` collects the needs of all
-methods asked for, captures them once, and calls each function with what it needs.
+methods asked for, computes each source once per batch, and calls each function with what it needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
 
-from torch import Tensor
+from torch import nn
 
-from octoscope.attribution import cams
+from octoscope.attribution import consensus, nulls
+from octoscope.attribution.attention import rows as attention
+from octoscope.attribution.attention import sources as attention_sources
+from octoscope.attribution.cam import rows as cam
+from octoscope.attribution.cam import sources as cam_sources
+from octoscope.attribution.inputs import rows as inputs
+from octoscope.attribution.inputs import sources as inputs_sources
+from octoscope.attribution.lrp import rows as lrp
+from octoscope.attribution.lrp import sources as lrp_sources
+from octoscope.attribution.method import Method
+from octoscope.attribution.perturbation import rows as perturbation
+from octoscope.attribution.perturbation import sources as perturbation_sources
+from octoscope.attribution.source import Source
 from octoscope.errors import OctoscopeError, did_you_mean
+from octoscope.models.borrow import eager
 
-Need = Literal["activations", "gradients"]
-"""What a pass can give: A of the target layer, and dy_c/dA."""
-
-
-@dataclass(frozen=True)
-class Method:
-    """One attribution method.
-
-    Attributes:
-        name: Its key.
-        title: Its name in running text.
-        family: Which kind of evidence it weighs: ``"cam"`` so far.
-        function: Pure function of its needs, passed by keyword, to a signed map (..., B, *s).
-        needs: Names of the function's parameters.
-        paper: Authors, venue, year and equation.
-        rectified: Whether the definition ends in a ReLU, which is applied after `function`.
-        class_specific: Whether the map depends on the class explained.
-        dims: Numbers of spatial axes that it is defined for.
-        families: Architectures that it is defined for.
-        cost: Forward passes it adds to the one shared by all, for one class, as a guide.
-        sentence: What the map shows, for menus and docs.
-    """
-
-    name: str
-    title: str
-    family: str
-    function: Callable[..., Tensor]
-    needs: tuple[Need, ...]
-    paper: str
-    rectified: bool
-    sentence: str
-    class_specific: bool = True
-    dims: tuple[int, ...] = (2, 3)
-    families: tuple[str, ...] = ("cnn", "transformer")
-    cost: float = 0.0
-
-    @property
-    def signed(self) -> bool:
-        """Whether maps have negative values, and want a diverging colour scale."""
-        return not self.rectified
-
-    def about(self) -> dict[str, str]:
-        """Return title, paper and meaning, for readers that do not load torch."""
-        return {"title": self.title, "paper": self.paper, "sentence": self.sentence}
-
-
-_BOTH: tuple[Need, ...] = ("activations", "gradients")
-
-_ROWS = (
-    Method(
-        "gradcam",
-        "Grad-CAM",
-        "cam",
-        cams.gradcam,
-        _BOTH,
-        "Selvaraju et al., ICCV 2017, Eq 1-2",
-        rectified=True,
-        sentence="Channels weighted by their mean gradient.",
-    ),
-    Method(
-        "gradcam++",
-        "Grad-CAM++",
-        "cam",
-        cams.gradcam_plus_plus,
-        _BOTH,
-        "Chattopadhay et al., WACV 2018, Eq 10-19",
-        rectified=True,
-        sentence="Channels weighted by positive gradients, small regions counting like large ones.",
-    ),
-    Method(
-        "hirescam",
-        "HiResCAM",
-        "cam",
-        cams.hirescam,
-        _BOTH,
-        "Draelos & Carin, arXiv 2011.08891, section 3",
-        rectified=False,
-        sentence="What each position adds to the logit; exact where the head is affine.",
-    ),
-    Method(
-        "xgradcam",
-        "XGrad-CAM",
-        "cam",
-        cams.xgradcam,
-        _BOTH,
-        "Fu et al., BMVC 2020, Eq 9",
-        rectified=True,
-        sentence="Channels weighted by the activation-weighted mean of their gradient.",
-    ),
-    Method(
-        "layercam",
-        "LayerCAM",
-        "cam",
-        cams.layercam,
-        _BOTH,
-        "Jiang et al., TIP 2021, Eq 5-6",
-        rectified=True,
-        sentence="Each activation weighted by its own positive gradient.",
-    ),
-    Method(
-        "eigencam",
-        "Eigen-CAM",
-        "cam",
-        cams.eigencam,
-        ("activations",),
-        "Muhammad & Yeasin, IJCNN 2020, section III",
-        rectified=False,
-        class_specific=False,
-        sentence="The strongest pattern among the channels, whatever the class.",
-    ),
-    Method(
-        "eigengradcam",
-        "EigenGrad-CAM",
-        "cam",
-        cams.eigengradcam,
-        _BOTH,
-        "Eigen-CAM of gradient times activation",
-        rectified=False,
-        sentence="The strongest pattern among the channels' contributions to the logit.",
-    ),
-)
-
-METHODS: dict[str, Method] = {row.name: row for row in _ROWS}
+METHODS: dict[str, Method] = {
+    row.name: row
+    for family in (cam, attention, lrp, perturbation, inputs, consensus, nulls)
+    for row in family.ROWS
+}
 """Every method by its key, in the order that lists show."""
+
+COMMON = (
+    Source("images", lambda batch: batch.images, "the images"),
+    Source("logits", lambda batch: batch.evidence.logits, "the logits"),
+    Source("classes", lambda batch: batch.classes, "the class", per_class=True),
+    Source("batch", lambda batch: batch, "the batch itself", per_class=True),
+)
+"""What every pass gives."""
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        *COMMON,
+        *cam_sources.SOURCES,
+        *attention_sources.SOURCES,
+        *lrp_sources.SOURCES,
+        *perturbation_sources.SOURCES,
+        *inputs_sources.SOURCES,
+    )
+}
+"""Everything that methods are functions of, by the name of the parameter."""
+
+FAMILIES = tuple(dict.fromkeys(method.family for method in METHODS.values()))
+"""Names that stand for all methods of a family."""
 
 
 def methods_named(names: str | Iterable[str]) -> tuple[Method, ...]:
     """Look up methods.
 
     Args:
-        names: A key, several, or ``"all"``.
+        names: A key, a family (``"cam"``), several of both, or ``"all"``.
 
     Returns:
         The rows in the order asked for, each once.
@@ -154,14 +73,108 @@ def methods_named(names: str | Iterable[str]) -> tuple[Method, ...]:
         OctoscopeError: If a key is unknown, with the nearest one, or none is given.
     """
     wanted = [names] if isinstance(names, str) else list(names)
-    if wanted == ["all"]:
-        return tuple(METHODS.values())
+    found: dict[str, Method] = {}
     for name in wanted:
-        if name not in METHODS:
+        if name == "all":
+            found |= METHODS
+        elif name in FAMILIES:
+            found |= {key: row for key, row in METHODS.items() if row.family == name}
+        elif name in METHODS:
+            found[name] = METHODS[name]
+        else:
+            known = [*METHODS, *FAMILIES, "all"]
             raise OctoscopeError(
-                f'method "{name}" is not known{did_you_mean(str(name), METHODS)}; '
-                f"known are {', '.join(METHODS)}"
+                f'method "{name}" is not known{did_you_mean(str(name), known)}; '
+                f"known are {', '.join(METHODS)}, the families {', '.join(FAMILIES)}, and all"
             )
-    if not wanted:
+    if not found:
         raise OctoscopeError(f"no method is asked for; known are {', '.join(METHODS)}")
-    return tuple(METHODS[name] for name in dict.fromkeys(wanted))
+    return tuple(found.values())
+
+
+def methods_for(
+    model: nn.Module, names: str | Iterable[str], axes: int
+) -> tuple[tuple[Method, ...], dict[str, str]]:
+    """Look up methods and tell which are defined for a model.
+
+    A method asked for by its own name must be defined; those that stand behind ``"all"`` or a
+    family are left out if they are not.
+
+    Args:
+        model: The model to explain.
+        names: As for `methods_named`.
+        axes: Number of spatial axes of the images.
+
+    Returns:
+        The methods that are defined, and the name of each left out → the reason.
+
+    Raises:
+        OctoscopeError: If a name is unknown, a method asked for by name is not defined, or none is.
+    """
+    named = {names} if isinstance(names, str) else set(names)
+    defined, refused = [], {}
+    for method in methods_named(names):
+        reason = _reason(method, eager(model), axes)
+        if reason is None:
+            defined.append(method)
+        elif method.name in named:
+            raise OctoscopeError(f"{method.title} is not defined here: {reason}")
+        else:
+            refused[method.name] = reason
+    if not defined:
+        raise OctoscopeError(f"none of the methods is defined here: {next(iter(refused.values()))}")
+    return tuple(defined), refused
+
+
+def _reason(method: Method, module: nn.Module, axes: int) -> str | None:
+    """Say why a method is not defined, None if it is."""
+    if axes not in method.dims:
+        return f"it is not defined for {axes} spatial axes; leave it out"
+    try:
+        method.requires(module)
+    except OctoscopeError as error:
+        return str(error)
+    return None
+
+
+def settings_of(
+    methods: Iterable[Method], given: Mapping[str, Mapping[str, Any]] | None
+) -> dict[str, Any]:
+    """Return the settings of every method, defaults where none are given.
+
+    Args:
+        methods: Methods asked for.
+        given: Method name → field → value.
+
+    Returns:
+        Method name → instance of its settings, for all that have any in the registry, because a
+        method may rest on another's source.
+
+    Raises:
+        OctoscopeError: If a method or field is unknown, or a value is refused.
+    """
+    asked = {method.name for method in methods}
+    wanted = dict(given or {})
+    for name in wanted:
+        if name not in METHODS or METHODS[name].settings is None:
+            having = [key for key, row in METHODS.items() if row.settings is not None]
+            raise OctoscopeError(
+                f'options: "{name}" is no method with settings{did_you_mean(name, having)}; '
+                f"those with some are {', '.join(having)}"
+            )
+        if name not in asked:
+            raise OctoscopeError(f"options: {name} is set, but not among the methods asked for")
+    found = {}
+    for name, method in METHODS.items():
+        if method.settings is None:
+            continue
+        values = dict(wanted.get(name, {}))
+        known = [field.name for field in fields(method.settings)]
+        for key in values:
+            if key not in known:
+                raise OctoscopeError(
+                    f'options: {name} has no setting "{key}"{did_you_mean(key, known)}; '
+                    f"it has {', '.join(known)}"
+                )
+        found[name] = method.settings(**values)
+    return found

@@ -69,11 +69,11 @@ def borrowed(model: nn.Module, switches: Iterable[Switch] = ()) -> Iterator[nn.M
         for part in modules:
             state = vars(part)  # getattr on a module is slow where there is nothing to find
             if state.get("training"):
-                _turn(undo, (part, "training", False))
+                undo.enter_context(turned((part, "training", False)))
             if state.get("grad_checkpointing") is True:
-                _turn(undo, (part, "grad_checkpointing", False))
+                undo.enter_context(turned((part, "grad_checkpointing", False)))
         for switch in switches:
-            _turn(undo, switch)
+            undo.enter_context(turned(switch))
         for parameter in module.parameters():
             if parameter.requires_grad:
                 undo.callback(parameter.requires_grad_, True)
@@ -83,10 +83,16 @@ def borrowed(model: nn.Module, switches: Iterable[Switch] = ()) -> Iterator[nn.M
         yield module
 
 
-def _turn(undo: ExitStack, switch: Switch) -> None:
+@contextmanager
+def turned(switch: Switch) -> Iterator[None]:
+    """Change one attribute of a module for the length of the context."""
     part, name, value = switch
-    undo.callback(setattr, part, name, getattr(part, name))
+    before = getattr(part, name)
     setattr(part, name, value)
+    try:
+        yield
+    finally:
+        setattr(part, name, before)
 
 
 def _compiled(part: nn.Module) -> bool:

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from octoscope.attribution import cams
-from octoscope.attribution.eigen import first_eigenvector
+from octoscope.attribution.cam import gradients as cams
+from octoscope.attribution.cam.eigen import first_eigenvector
 from octoscope.attribution.explain import explain
 from octoscope.attribution.registry import METHODS
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from octoscope.attribution.eigen import project_on_first_direction
+from octoscope.attribution.cam.eigen import project_on_first_direction
 
 NEAR_ZERO = 1e-6
 """Denominators closer to zero than this, relative to what they are sums of, are rounding noise."""

@@ -1,0 +1,7 @@
+"""Maps from the attention of transformers."""
+
+from __future__ import annotations
+
+from octoscope.attribution.method import Method
+
+ROWS: tuple[Method, ...] = ()

@@ -1,0 +1,49 @@
+"""What class activation maps are functions of."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from octoscope.attribution.source import Batch, Source
+from octoscope.errors import OctoscopeError
+
+
+def activations(batch: Batch) -> Tensor:
+    """Return A, (b, C, *s)."""
+    assert batch.target is not None
+    return batch.target.maps(batch.evidence.activations[batch.target.name])
+
+
+def gradients(batch: Batch) -> Tensor:
+    """Return g = dy_c/dA, (b, C, *s)."""
+    return gradients_of(batch, batch.classes)
+
+
+def gradients_of(batch: Batch, wanted: Tensor) -> Tensor:
+    """Return the gradient of any score, as `Evidence.gradients` takes it, (b, C, *s).
+
+    Raises:
+        OctoscopeError: If only the prefix tokens of the layer matter to the logits.
+    """
+    target = batch.target
+    assert target is not None
+    raw = batch.evidence.gradients(wanted, [target.name])[target.name]
+    maps = target.maps(raw)
+    if target.prefix_tokens and not bool(maps.any()) and bool(raw.any()):
+        raise OctoscopeError(
+            f"the logits depend on no patch token of layer {target.name}, only on its class token; "
+            "pass layer= one before the last attention, such as the last block's norm1"
+        )
+    return maps
+
+
+SOURCES = (
+    Source("activations", activations, "activations of the layer", captures=frozenset({"target"})),
+    Source(
+        "gradients",
+        gradients,
+        "one backward from the logit to the layer",
+        per_class=True,
+        captures=frozenset({"target", "target gradient"}),
+    ),
+)

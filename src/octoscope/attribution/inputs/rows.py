@@ -1,0 +1,7 @@
+"""Maps from gradients with respect to the pixels."""
+
+from __future__ import annotations
+
+from octoscope.attribution.method import Method
+
+ROWS: tuple[Method, ...] = ()

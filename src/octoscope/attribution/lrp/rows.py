@@ -1,0 +1,7 @@
+"""Relevance propagated backwards through transformers."""
+
+from __future__ import annotations
+
+from octoscope.attribution.method import Method
+
+ROWS: tuple[Method, ...] = ()

@@ -1,0 +1,119 @@
+"""Keeping within memory: batches sized from what is free, halved when it runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+SHARE = 0.5
+"""Of the free memory that a pass may plan to use."""
+
+
+def in_pieces(run: Callable[[Tensor], Tensor], rows: Tensor, most: int) -> tuple[Tensor, int]:
+    """Apply a function that treats rows independently, to at most `most` rows at once.
+
+    When memory runs out, the piece is halved and tried again.
+
+    Args:
+        run: (m, …) to (m, …).
+        rows: (n, …).
+        most: Rows per piece.
+
+    Returns:
+        (n, …), and the number of rows per piece that did fit.
+
+    Raises:
+        The error of the memory, if one row does not fit.
+    """
+    done: list[Tensor] = []
+    start = 0
+    while start < len(rows):
+        try:
+            done.append(run(rows[start : start + most]))
+        except RuntimeError as error:
+            if most == 1 or not out_of_memory(error):
+                raise
+            most = max(1, min(most, len(rows)) // 2)
+            release()
+            continue
+        start += most
+    return torch.cat(done), most
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Say whether an error is about memory, on a GPU or a CPU."""
+    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+
+
+def release() -> None:
+    """Give memory that is cached, but not used, back to the GPU."""
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the memory that is free on a device; on a CPU, what the system calls available."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        kilobytes = next(line.split()[1] for line in lines if line.startswith("MemAvailable"))
+        return int(kilobytes) * 1024
+    except (OSError, StopIteration, ValueError):
+        return 4 * 2**30  # not Linux: assume a small machine
+
+
+def fitting(module: nn.Module, image: Tensor, most: int, *, graph: bool) -> int:
+    """Return how many images a pass may take so that it keeps within the free memory.
+
+    Args:
+        module: The lent model.
+        image: (1, C, *S), run once to measure.
+        most: Never more than these.
+        graph: Whether the pass keeps the whole graph for a backward.
+    """
+    each = graph_bytes(module, image) if graph else _largest_bytes(module, image)
+    return max(1, min(most, int(SHARE * free_bytes(image.device) / max(each, 1))))
+
+
+def graph_bytes(module: nn.Module, image: Tensor) -> int:
+    """Return the bytes that autograd keeps of one image's forward, beside the model's own."""
+    own = {t.untyped_storage().data_ptr() for t in [*module.parameters(), *module.buffers()]}
+    held: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with (
+        torch.inference_mode(False),
+        torch.enable_grad(),
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+    ):
+        module(image.detach().clone().requires_grad_())
+    return sum(held.values())
+
+
+def _largest_bytes(module: nn.Module, image: Tensor) -> int:
+    """Return twice the bytes of the largest layer's output, with its input: a pass's peak."""
+    largest = 0
+
+    def watch(_part: nn.Module, _inputs: object, output: object) -> None:
+        nonlocal largest
+        if isinstance(output, Tensor):
+            largest = max(largest, output.nbytes)
+
+    leaves = [part for part in module.modules() if not any(True for _ in part.children())]
+    hooks = [part.register_forward_hook(watch) for part in leaves]
+    try:
+        with torch.inference_mode():
+            module(image)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return 4 * largest

@@ -1,0 +1,1 @@
+"""Maps from what the model says to changed images."""

@@ -1,0 +1,35 @@
+"""How large a request is, for planning its passes before any is run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from octoscope.models.attention import AttentionStack
+from octoscope.models.layout import TargetLayer
+
+
+@dataclass(frozen=True)
+class Sizing:
+    """What the cost of a source depends on.
+
+    Attributes:
+        module: The eager model.
+        size: *S of the images.
+        classes: Number K of logits.
+        channels: Channels C of the target layer; 0 if there is no target layer.
+        target: The target layer; None if no method needs one.
+        attention: The attention layers; None if no method needs them.
+        settings: Name of a method to its settings.
+    """
+
+    module: nn.Module
+    size: tuple[int, ...]
+    classes: int
+    channels: int = 0
+    target: TargetLayer | None = None
+    attention: AttentionStack | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
