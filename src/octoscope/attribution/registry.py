@@ -17,6 +17,8 @@ from octoscope.attribution.attention import rows as attention
 from octoscope.attribution.attention import sources as attention_sources
 from octoscope.attribution.cam import rows as cam
 from octoscope.attribution.cam import sources as cam_sources
+from octoscope.attribution.head import rows as head
+from octoscope.attribution.head import sources as head_sources
 from octoscope.attribution.inputs import rows as inputs
 from octoscope.attribution.inputs import sources as inputs_sources
 from octoscope.attribution.lrp import rows as lrp
@@ -30,7 +32,7 @@ from octoscope.models.borrow import eager
 
 METHODS: dict[str, Method] = {
     row.name: row
-    for family in (cam, attention, lrp, perturbation, inputs, consensus, nulls)
+    for family in (cam, head, attention, lrp, perturbation, inputs, consensus, nulls)
     for row in family.ROWS
 }
 """Every method by its key, in the order that lists show."""
@@ -48,6 +50,7 @@ SOURCES: dict[str, Source] = {
     for source in (
         *COMMON,
         *cam_sources.SOURCES,
+        *head_sources.SOURCES,
         *attention_sources.SOURCES,
         *lrp_sources.SOURCES,
         *perturbation_sources.SOURCES,

@@ -1,0 +1,1 @@
+"""Methods that ask only what lies above the target layer."""
