@@ -352,7 +352,7 @@ def test_progress_is_shown_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> N
         steps.append(what)
         return items
 
-    monkeypatch.setattr("octoscope.attribution.explain.track", watched)
+    monkeypatch.setattr("octoscope.attribution.passes.track", watched)
     explain(RESNET.build(), RESNET.images(2))
     assert not steps
     explain(RESNET.build(), RESNET.images(2), batch_size=1, progress=True)

@@ -1,0 +1,224 @@
+"""Running a request: chunk by chunk one shared pass, then every method on what it gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from octoscope.attribution.capture import as_the_model_takes
+from octoscope.attribution.forward import Forward
+from octoscope.attribution.fusion import fused
+from octoscope.attribution.maps import Maps, flags_of
+from octoscope.attribution.memory import fitting, out_of_memory, release
+from octoscope.attribution.method import Method
+from octoscope.attribution.plan import captures_of
+from octoscope.attribution.registry import SOURCES
+from octoscope.attribution.scene import Request, Scene, layouts, look_at
+from octoscope.attribution.source import Batch
+from octoscope.attribution.targets import Wanted
+from octoscope.errors import OctoscopeError
+from octoscope.models.layout import TargetLayer
+from octoscope.progress import track
+
+MOST_IMAGES = 32
+"""Images per pass where no batch size is given and memory is plenty."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a chunk of images gave: method → (b, M, …), or (b, parts, …)."""
+
+    raw: dict[str, Tensor]
+    before: dict[str, Tensor]
+    details: dict[str, dict[str, Tensor]]
+    classes: Tensor
+    logits: Tensor
+
+
+def explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
+    """Explain all images, chunk by chunk."""
+    scene = look_at(request, images)
+    parts: list[Part] = []
+    with scene.capture:
+        chunks = list(_chunks(len(images), _images_per_pass(request, scene, images)))
+        for chunk in track(chunks, "Explaining") if request.progress else chunks:
+            parts += _within_memory(partial(_chunk, request, scene, images, wanted), chunk)
+    axes = images.ndim - 2
+    shared = {method.name for method in request.methods if method.parts}
+
+    def joined(name: str, pieces: Iterable[Tensor]) -> Tensor:
+        whole = torch.cat([piece.to(images.device) for piece in pieces])
+        return whole[:, 0] if wanted.one and name not in shared else whole
+
+    names = [method.name for method in request.methods]
+    native = {name: joined(name, (part.raw[name] for part in parts)) for name in names}
+    before = {name: joined(name, (part.before[name] for part in parts)) for name in names}
+    details = {
+        name: {
+            key: joined(name, (part.details[name][key] for part in parts))
+            for key in parts[0].details[name]
+        }
+        for name in names
+        if parts[0].details[name]
+    }
+    table = joined("", (part.classes for part in parts))
+    return Maps(
+        native=native,
+        targets="all" if wanted.every else table,
+        flags={name: flags_of(native[name], before[name], axes) for name in names},
+        logits=torch.cat([part.logits.to(images.device) for part in parts]),
+        size=tuple(images.shape[2:]),
+        layer="+".join(name for name, _ in scene.layers),
+        details=details,
+    )
+
+
+def _images_per_pass(request: Request, scene: Scene, images: Tensor) -> int:
+    """Return how many images share a pass: as asked, or what memory allows."""
+    if request.batch_size is not None:
+        return request.batch_size
+    if "attention gradient" not in captures_of(request.methods, SOURCES):
+        return min(len(images), MOST_IMAGES)  # no graph but the few layers above the target
+    image = as_the_model_takes(scene.capture.module, images[:1])
+    return fitting(scene.capture.module, image, min(len(images), MOST_IMAGES), graph=True)
+
+
+def _within_memory(work: Callable[[slice], Part], chunk: slice) -> Iterator[Part]:
+    """Work on a chunk, on its halves if memory runs out, and so on.
+
+    Raises:
+        OctoscopeError: If a single image does not fit.
+    """
+    try:
+        part = work(chunk)
+    except RuntimeError as error:
+        if not out_of_memory(error):
+            raise
+        if chunk.stop - chunk.start == 1:
+            raise OctoscopeError(
+                "one image alone does not fit into memory; use smaller images, fewer classes or "
+                "methods, or another device"
+            ) from error
+        release()
+    else:
+        yield part
+        return
+    middle = (chunk.start + chunk.stop) // 2
+    yield from _within_memory(work, slice(chunk.start, middle))
+    yield from _within_memory(work, slice(middle, chunk.stop))
+
+
+def _chunk(request: Request, scene: Scene, images: Tensor, wanted: Wanted, chunk: slice) -> Part:
+    """Run the shared pass for some images and apply every method to what it gave."""
+    module, some = scene.capture.module, images[chunk]
+    with torch.autocast(
+        _device_type(module), request.autocast, enabled=request.autocast is not None
+    ):
+        evidence = scene.capture(some)
+    if len(scene.targets) < len(scene.layers):  # the layout is read from the layers' actual output
+        scene.targets = layouts(request.model, scene, evidence, some)
+    table = wanted.of(chunk, evidence.logits)
+    taken = as_the_model_takes(module, some)
+    forward = Forward(module, autocast=request.autocast)
+    targets: list[TargetLayer | None] = [*scene.targets] or [None]
+    batches = [
+        Batch(
+            module,
+            taken,
+            evidence,
+            forward,
+            SOURCES,
+            target=target,
+            attention=scene.attention,
+            settings=request.settings,
+        )
+        for target in targets
+    ]
+    with torch.inference_mode(False), torch.enable_grad():
+        raw, before, details = _maps(request, batches, table.to(taken.device))
+    return Part(raw, before, details, table, evidence.logits)
+
+
+def _device_type(module: nn.Module) -> str:
+    return next((parameter.device.type for parameter in module.parameters()), "cpu")
+
+
+def _maps(
+    request: Request, batches: Sequence[Batch], table: Tensor
+) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, dict[str, Tensor]]]:
+    """Return each method's maps, the same before their final ReLU, and its by-products.
+
+    Args:
+        request: What is asked for.
+        batches: One per target layer, all of the same images.
+        table: (b, M) the classes.
+    """
+    raw: dict[str, list[Tensor]] = {method.name: [] for method in request.methods}
+    before: dict[str, list[Tensor]] = {method.name: [] for method in request.methods}
+    details: dict[str, list[dict[str, Tensor]]] = {method.name: [] for method in request.methods}
+    for column in table.unbind(1):
+        for batch in batches:
+            batch.classes = column
+        for method in request.methods:
+            name = method.name
+            if raw[name] and not method.class_specific:  # the same map for every class
+                for done in (raw, before):
+                    done[name].append(done[name][0])
+                details[name].append(details[name][0])
+                continue
+            found = [_apply(method, batch) for batch in _batches_of(method, batches)]
+            rectified = method.rectified and request.rectify
+            layers = [map_ for map_, _ in found]
+            raw[name].append(_one([m.relu() if rectified else m for m in layers], request, batches))
+            before[name].append(_one(layers, request, batches))
+            details[name].append(found[0][1])
+    return (
+        {method.name: _stacked(raw[method.name], method) for method in request.methods},
+        {method.name: _stacked(before[method.name], method) for method in request.methods},
+        {
+            method.name: {
+                key: _stacked([one[key] for one in details[method.name]], method)
+                for key in details[method.name][0]
+            }
+            for method in request.methods
+        },
+    )
+
+
+def _batches_of(method: Method, batches: Sequence[Batch]) -> Sequence[Batch]:
+    """Return one batch per layer for a method of the target layer, one for the others."""
+    return batches if "target" in captures_of([method], SOURCES) else batches[:1]
+
+
+def _apply(method: Method, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    """Call a method's function with what it needs."""
+    given = {
+        need: batch.settings[method.name] if need == "settings" else batch[need]
+        for need in method.needs
+    }
+    found = method.function(**given)
+    map_, details = found if isinstance(found, tuple) else (found, {})
+    return map_.detach().float(), details
+
+
+def _one(layers: Sequence[Tensor], request: Request, batches: Sequence[Batch]) -> Tensor:
+    """Return the map of the only layer, or the fusion of several."""
+    if len(layers) == 1:
+        return layers[0]
+    return fused(layers, batches[0].images.ndim - 2, request.fuse)
+
+
+def _stacked(columns: Sequence[Tensor], method: Method) -> Tensor:
+    """Put the columns of M classes side by side, unless the method's axis is its own."""
+    return columns[0] if method.parts else torch.stack(list(columns), dim=1)
+
+
+def _chunks(count: int, step: int) -> Iterator[slice]:
+    if step < 1:
+        raise OctoscopeError(f"batch_size={step} is no number of images; use 1 or more")
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))

@@ -1,0 +1,110 @@
+"""What is asked for, and where in the model it is to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from octoscope.attribution.capture import Capture, Evidence
+from octoscope.attribution.fusion import Fusion
+from octoscope.attribution.method import Method
+from octoscope.attribution.plan import captures_of
+from octoscope.attribution.registry import SOURCES
+from octoscope.errors import OctoscopeError
+from octoscope.models.attention import AttentionStack, find_attention
+from octoscope.models.layers import find_layer, layout_of
+from octoscope.models.layout import TargetLayer
+from octoscope.models.probe import probe_layer
+
+Layer = str | nn.Module | TargetLayer
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything asked for but the images and classes."""
+
+    model: nn.Module
+    methods: tuple[Method, ...]
+    settings: Mapping[str, Any]
+    layers: tuple[Layer | None, ...]
+    fuse: Fusion
+    autocast: torch.dtype | None
+    batch_size: int | None
+    rectify: bool
+    progress: bool
+
+
+@dataclass
+class Scene:
+    """What is looked at in the model; the layouts become known with the first pass."""
+
+    capture: Capture
+    layers: list[tuple[str, nn.Module]]
+    targets: list[TargetLayer]
+    attention: AttentionStack | None
+
+
+def several(layer: Layer | Sequence[Layer] | None) -> tuple[Layer | None, ...]:
+    """Read ``layer=`` of `explain`: one layer, several, or None for the model's own.
+
+    Raises:
+        OctoscopeError: If the list is empty.
+    """
+    if isinstance(layer, list | tuple):
+        if not layer:
+            raise OctoscopeError("layer=[] names no layer; leave it out for the default one")
+        return tuple(layer)
+    return (layer,)  # type: ignore[return-value]
+
+
+def autocast_dtype(precision: str) -> torch.dtype | None:
+    """Read ``precision=`` of `explain`; None is float32.
+
+    Raises:
+        OctoscopeError: If it is neither.
+    """
+    known: dict[str, torch.dtype | None] = {"float32": None, "bfloat16": torch.bfloat16}
+    if precision not in known:
+        raise OctoscopeError(f'precision="{precision}" is neither float32 nor bfloat16')
+    return known[precision]
+
+
+def look_at(request: Request, images: Tensor) -> Scene:
+    """Find the layers that the methods need; an unknown network is probed by one pass."""
+    model, kept = request.model, captures_of(request.methods, SOURCES)
+    layers, targets = [], []
+    if "target" in kept:
+        for layer in request.layers:
+            if isinstance(layer, TargetLayer):
+                layers.append((layer.name, layer.module))
+                targets.append(layer)
+            else:
+                layers.append(find_layer(model, layer) or probe_layer(model, images))
+    attention = find_attention(model) if kept & {"attention", "blocks"} else None
+    watched = dict(layers)
+    differentiate = {name for name, _ in layers if "target gradient" in kept}
+    if attention is not None:
+        if "attention" in kept:
+            watched |= {one.name: one.matrix for one in attention.layers}
+        if "blocks" in kept:
+            watched |= {one.block_name: one.block for one in attention.layers}
+        if "attention gradient" in kept:
+            differentiate |= {one.name for one in attention.layers}
+    switches = attention.switches if attention is not None and "attention" in kept else ()
+    capture = Capture(model, watched, switches, differentiate)
+    return Scene(capture, layers, targets if len(targets) == len(layers) else [], attention)
+
+
+def layouts(
+    model: nn.Module, scene: Scene, evidence: Evidence, images: Tensor
+) -> list[TargetLayer]:
+    """Read the layouts of the target layers from what they gave for images (b, C, *S)."""
+    return [
+        layout_of(model, name, module, evidence.activations[name].shape, images.shape)
+        for name, module in scene.layers
+    ]
