@@ -232,7 +232,8 @@ def explain(
     """
     from octoscope.attribution.registry import methods_named
     from octoscope.study.config import CAM_METHODS
-    from octoscope.study.explain import explain_files, explain_run
+    from octoscope.study.explain import explain_run
+    from octoscope.study.explain_files import explain_files
     from octoscope.study.folder import RunFolder
 
     folder = RunFolder.open(run)

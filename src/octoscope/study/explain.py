@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from octoscope.attribution.explain import explain
-from octoscope.attribution.registry import METHODS
 from octoscope.attribution.store import MapStore
 from octoscope.data.cache import ScanCache
-from octoscope.errors import OctoscopeError, did_you_mean
 from octoscope.evaluation.predictions import read_predictions
-from octoscope.files import atomic_path, write_json
+from octoscope.files import write_json
 from octoscope.models.classifier import Classifier
 from octoscope.progress import track
-from octoscope.report.figures.panel import panel_png
 from octoscope.scans.geometry import segment_retina
 from octoscope.study.evaluate import evaluate_run, rows_of
 from octoscope.study.folder import RunFolder
@@ -161,46 +157,3 @@ def _retina(image: np.ndarray) -> np.ndarray:
     """Return the retina's mask ``(H, W)``; the whole frame where no retina is found."""
     layers = segment_retina(image)
     return layers.mask(image.shape) if layers.found else np.ones(image.shape, dtype=bool)
-
-
-def explain_files(
-    run: RunFolder,
-    images: Sequence[Path],
-    methods: Sequence[str],
-    target: str | None,
-    out: Path,
-) -> Iterator[Path]:
-    """Draw a panel for each scan file, and give its path.
-
-    Args:
-        run: A finished run.
-        images: Scan files.
-        methods: Registry keys.
-        target: Class to explain; None for the predicted one.
-        out: Folder of the panels.
-
-    Raises:
-        ScanError: If a file cannot be read.
-        OctoscopeError: If the class or a method is unknown.
-    """
-    classifier = Classifier.load(run.model)
-    classes = classifier.classes
-    if target is not None and target not in classes:
-        hint = did_you_mean(target, classes)
-        raise OctoscopeError(f'"{target}" is not a class of {run.name}{hint}: {", ".join(classes)}')
-    number = None if target is None else classes.index(target)
-    prepared = classifier.prepare(images)
-    for path, image in zip(images, prepared, strict=True):
-        maps = explain(classifier, image[None], methods, number)
-        probabilities = maps.logits.softmax(-1)[0].tolist()
-        drawn = panel_png(
-            image[0].mul(255).round().byte().numpy(),
-            {METHODS[name].title: maps[name][0].numpy() for name in maps},
-            dict(zip(classes, probabilities, strict=True)),
-            explained=classes[int(maps.targets[0])],
-            title=f"{path.name} · {run.name}",
-        )
-        panel = out / f"{path.stem}-{run.name}.png"
-        with atomic_path(panel) as temporary:
-            temporary.write_bytes(drawn)
-        yield panel
