@@ -19,8 +19,8 @@ from octoscope.attribution.scene import (
     Precision,
     Request,
     autocast_dtype,
-    layouts,
     look_at,
+    read_layouts,
     several,
 )
 from octoscope.attribution.sizing import Sizing
@@ -185,8 +185,7 @@ def plan_of(
     scene = look_at(request, images)
     with scene.capture:
         evidence = scene.capture(images[:1])
-        if len(scene.targets) < len(scene.layers):
-            scene.targets = layouts(request.model, scene, evidence, images[:1])
+        read_layouts(scene, request.model, evidence, images[:1])
         table = wanted.of(slice(0, 1), evidence.logits)
         target = scene.targets[0] if scene.targets else None
         sizing = Sizing(

@@ -17,7 +17,7 @@ from octoscope.attribution.memory import fitting, out_of_memory, release
 from octoscope.attribution.method import Method
 from octoscope.attribution.plan import captures_of
 from octoscope.attribution.registry import SOURCES
-from octoscope.attribution.scene import Request, Scene, layouts, look_at
+from octoscope.attribution.scene import Request, Scene, look_at, read_layouts
 from octoscope.attribution.source import Batch
 from octoscope.attribution.targets import Wanted
 from octoscope.errors import OctoscopeError
@@ -119,8 +119,7 @@ def _chunk(request: Request, scene: Scene, images: Tensor, wanted: Wanted, chunk
         _device_type(module), request.autocast, enabled=request.autocast is not None
     ):
         evidence = scene.capture(some)
-    if len(scene.targets) < len(scene.layers):  # the layout is read from the layers' actual output
-        scene.targets = layouts(request.model, scene, evidence, some)
+    read_layouts(scene, request.model, evidence, some)
     table = wanted.of(chunk, evidence.logits)
     taken = as_the_model_takes(module, some)
     forward = Forward(module, autocast=request.autocast)

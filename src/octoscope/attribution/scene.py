@@ -45,8 +45,13 @@ class Scene:
 
     capture: Capture
     layers: list[tuple[str, nn.Module]]
-    targets: list[TargetLayer]
+    layouts: dict[str, TargetLayer]
     attention: AttentionStack | None
+
+    @property
+    def targets(self) -> list[TargetLayer]:
+        """The target layers, as far as their layouts are known."""
+        return [self.layouts[name] for name, _ in self.layers if name in self.layouts]
 
 
 def several(layer: Layer | Sequence[Layer] | None) -> tuple[Layer | None, ...]:
@@ -77,14 +82,14 @@ def autocast_dtype(precision: str) -> torch.dtype | None:
 def look_at(request: Request, images: Tensor) -> Scene:
     """Find the layers that the methods need; an unknown network is probed by one pass."""
     model, kept = request.model, captures_of(request.methods, SOURCES)
-    layers, targets = [], []
-    if "target" in kept:
-        for layer in request.layers:
-            if isinstance(layer, TargetLayer):
-                layers.append((layer.name, layer.module))
-                targets.append(layer)
-            else:
-                layers.append(find_layer(model, layer) or probe_layer(model, images))
+    layers: list[tuple[str, nn.Module]] = []
+    stated: dict[str, TargetLayer] = {}
+    for layer in request.layers if "target" in kept else ():
+        if isinstance(layer, TargetLayer):
+            layers.append((layer.name, layer.module))
+            stated[layer.name] = layer
+        else:
+            layers.append(find_layer(model, layer) or probe_layer(model, images))
     attention = find_attention(model) if kept & {"attention", "blocks"} else None
     watched = dict(layers)
     differentiate = {name for name, _ in layers if "target gradient" in kept}
@@ -97,14 +102,12 @@ def look_at(request: Request, images: Tensor) -> Scene:
             differentiate |= {one.name for one in attention.layers}
     switches = attention.switches if attention is not None and "attention" in kept else ()
     capture = Capture(model, watched, switches, differentiate)
-    return Scene(capture, layers, targets if len(targets) == len(layers) else [], attention)
+    return Scene(capture, layers, stated, attention)
 
 
-def layouts(
-    model: nn.Module, scene: Scene, evidence: Evidence, images: Tensor
-) -> list[TargetLayer]:
-    """Read the layouts of the target layers from what they gave for images (b, C, *S)."""
-    return [
-        layout_of(model, name, module, evidence.activations[name].shape, images.shape)
-        for name, module in scene.layers
-    ]
+def read_layouts(scene: Scene, model: nn.Module, evidence: Evidence, images: Tensor) -> None:
+    """Read the layouts of the target layers from what they gave for images (b, C, *S), once."""
+    for name, module in scene.layers:
+        if name not in scene.layouts:
+            shape = evidence.activations[name].shape
+            scene.layouts[name] = layout_of(model, name, module, shape, images.shape)
