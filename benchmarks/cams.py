@@ -19,9 +19,7 @@ memory.
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
-import time
 from collections.abc import Callable
 
 import pytorch_grad_cam as pgc
@@ -34,6 +32,7 @@ from octoscope.attribution.display import normalise, upsample
 from octoscope.attribution.explain import explain
 from octoscope.models.layers import resolve_target
 from octoscope.models.layout import TargetLayer
+from timing import add_arguments, announce, interleaved, ratio
 
 SHARED = {
     "gradcam": pgc.GradCAM,
@@ -41,6 +40,7 @@ SHARED = {
     "xgradcam": pgc.XGradCAM,
     "layercam": pgc.LayerCAM,
 }
+OURS = ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "eigencam", "eigengradcam"]
 SEVEN = [*SHARED.values(), pgc.GradCAMPlusPlus, pgc.EigenCAM, pgc.EigenGradCAM]
 
 
@@ -59,17 +59,6 @@ class Peer:
         finally:
             cam.activations_and_grads.release()
             self.model.zero_grad()  # it leaves gradients on every parameter
-
-
-def wall(work: Callable[[], object], device: str) -> float:
-    """Seconds of one call, with the device idle before and after."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
 
 
 def autograd_bytes(model: nn.Module, work: Callable[[], object]) -> int:
@@ -98,11 +87,6 @@ def parity(model: nn.Module, images: Tensor, peer: Peer, classes: list[int]) -> 
     return found
 
 
-def ratio(of: list[float], to: list[float]) -> str:
-    values = [a / b for a, b in zip(of, to, strict=True)]
-    return f"{min(values):7.2f} {statistics.median(values):7.2f} {max(values):7.2f}"
-
-
 def measure(name: str, options: argparse.Namespace) -> None:
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=options.classes).eval().to(options.device)
@@ -118,18 +102,11 @@ def measure(name: str, options: argparse.Namespace) -> None:
     contenders: dict[str, Callable[[], object]] = {
         "forward": forward,
         "ours, 1": lambda: explain(model, images, "gradcam", targets=classes),
-        "ours, 7": lambda: explain(model, images, "all", targets=classes),
+        "ours, 7": lambda: explain(model, images, OURS, targets=classes),
         "theirs, 1": lambda: peer(pgc.GradCAM, images),
         "theirs, 7": lambda: [peer(method, images) for method in SEVEN],
     }
-    seconds: dict[str, list[float]] = {contender: [] for contender in contenders}
-    for turn in range(options.rounds + 1):
-        for contender, work in contenders.items():
-            forward()  # every contender finds caches and memory as a forward pass leaves them
-            took = wall(work, options.device)
-            if turn:  # the first round warms up
-                seconds[contender].append(took)
-
+    seconds = interleaved(contenders, options.rounds, options.device, before=forward)
     print(
         f"\n{name}: layer {target.name}, grid {target.grid}, {options.batch} x 3 x {options.size}²"
     )
@@ -157,16 +134,9 @@ def main() -> None:
     parser.add_argument(
         "--models", nargs="+", default=["resnet50", "vit_base_patch16_224", "convnext_base"]
     )
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--size", type=int, default=224)
-    parser.add_argument("--classes", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    add_arguments(parser)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    where = torch.cuda.get_device_name() if options.device == "cuda" else platform.processor()
-    print(f"torch {torch.__version__}, {options.device} {where}, {options.threads} threads")
+    announce(options)
     for name in options.models:
         measure(name, options)
 
