@@ -103,7 +103,7 @@ def find_layer(
             f'the model has no layer "{layer}"{did_you_mean(layer, names.values())}; '
             "model.named_modules() lists them"
         )
-    for network in _unwrapped(module):
+    for network in unwrapped(module):
         for rule in RULES:
             found = rule(network)
             if found is not None and found in names:
@@ -111,7 +111,7 @@ def find_layer(
     return None
 
 
-def _unwrapped(module: nn.Module) -> list[nn.Module]:
+def unwrapped(module: nn.Module) -> list[nn.Module]:
     """Return the module and, while a single child holds all parameters, that child in turn."""
     chain = [module]
     while True:
@@ -126,7 +126,7 @@ def _unwrapped(module: nn.Module) -> list[nn.Module]:
 
 def _owner(module: nn.Module, part: nn.Module) -> nn.Module:
     """Return the innermost unwrapped network that contains `part`."""
-    owners = [net for net in _unwrapped(module) if any(part is p for p in net.modules())]
+    owners = [net for net in unwrapped(module) if any(part is p for p in net.modules())]
     for net in reversed(owners):
         if hasattr(net, "patch_embed") or hasattr(net, "num_features"):
             return net
