@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from octoscope.attribution.capture import as_the_model_takes
 from octoscope.attribution.forward import Forward
 from octoscope.attribution.fusion import fused
 from octoscope.attribution.maps import Maps, flags_of
-from octoscope.attribution.memory import fitting, out_of_memory, release
+from octoscope.attribution.memory import SHARE, free_bytes, out_of_memory, release
 from octoscope.attribution.method import Method
 from octoscope.attribution.plan import captures_of
 from octoscope.attribution.registry import SOURCES
@@ -21,6 +22,7 @@ from octoscope.attribution.scene import Request, Scene, look_at, read_layouts
 from octoscope.attribution.source import Batch
 from octoscope.attribution.targets import Wanted
 from octoscope.errors import OctoscopeError
+from octoscope.models.attention import AttentionStack
 from octoscope.models.layout import TargetLayer
 from octoscope.progress import track
 
@@ -78,13 +80,31 @@ def explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
 
 
 def _images_per_pass(request: Request, scene: Scene, images: Tensor) -> int:
-    """Return how many images share a pass: as asked, or what memory allows."""
+    """Return how many images share a pass: as asked, or what memory allows.
+
+    Where no attention is kept, the pass holds no graph but that of the few layers above the target.
+    """
     if request.batch_size is not None:
         return request.batch_size
-    if "attention gradient" not in captures_of(request.methods, SOURCES):
-        return min(len(images), MOST_IMAGES)  # no graph but the few layers above the target
-    image = as_the_model_takes(scene.capture.module, images[:1])
-    return fitting(scene.capture.module, image, min(len(images), MOST_IMAGES), graph=True)
+    most = min(len(images), MOST_IMAGES)
+    if scene.attention is None:
+        return most
+    device = as_the_model_takes(scene.capture.module, images[:1]).device
+    each = _attention_bytes(scene.attention, images.shape[2:])
+    return max(1, min(most, int(SHARE * free_bytes(device)) // each))
+
+
+def _attention_bytes(stack: AttentionStack, size: Sequence[int]) -> int:
+    """Estimate what one image's attention takes: matrices, and the graph through the blocks.
+
+    Of every block: A, what its softmax keeps, its gradient and a product of both, each (h, N, N);
+    and about sixteen times its tokens (N, D).
+    """
+    patch = stack.network.patch_embed.patch_size  # type: ignore[union-attr]
+    tokens = stack.prefix_tokens + prod(-(-s // p) for s, p in zip(size, patch, strict=True))
+    width = stack.network.num_features  # type: ignore[assignment]
+    heads = sum(getattr(layer.attention, "num_heads", 1) for layer in stack.layers)
+    return 4 * (4 * heads * tokens**2 + 16 * len(stack.layers) * tokens * int(width))
 
 
 def _within_memory(work: Callable[[slice], Part], chunk: slice) -> Iterator[Part]:
