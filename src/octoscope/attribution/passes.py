@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from math import prod
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -100,11 +101,11 @@ def _attention_bytes(stack: AttentionStack, size: Sequence[int]) -> int:
     Of every block: A, what its softmax keeps, its gradient and a product of both, each (h, N, N);
     and about sixteen times its tokens (N, D).
     """
-    patch = stack.network.patch_embed.patch_size  # type: ignore[union-attr]
+    network = cast(Any, stack.network)
+    patch = network.patch_embed.patch_size
     tokens = stack.prefix_tokens + prod(-(-s // p) for s, p in zip(size, patch, strict=True))
-    width = stack.network.num_features  # type: ignore[assignment]
     heads = sum(getattr(layer.attention, "num_heads", 1) for layer in stack.layers)
-    return 4 * (4 * heads * tokens**2 + 16 * len(stack.layers) * tokens * int(width))
+    return 4 * (4 * heads * tokens**2 + 16 * len(stack.layers) * tokens * network.num_features)
 
 
 def _within_memory(work: Callable[[slice], Part], chunk: slice) -> Iterator[Part]:
