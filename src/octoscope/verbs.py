@@ -5,6 +5,7 @@ A verb imports what it needs when it runs, so that the help of another never wai
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -219,8 +220,12 @@ def explain(
     methods: str | None = None,
     target: str | None = None,
     out: Path | None = None,
+    precision: Literal["float32", "float16", "uint8"] | None = None,
+    batch_size: int = 16,
 ) -> None:
     """Explain images, or the validation scans of the run's study.
+
+    Under torchrun, `fabric run` or srun, the processes share the validation scans.
 
     Args:
         run: Folder of a trained model, STUDY/runs/MODEL-seedN.
@@ -229,12 +234,15 @@ def explain(
             family.
         target: Class to explain; by default the predicted one.
         out: Folder of the panels; by default RUN/panels.
+        precision: Of the map store; by default that of the store that is there, or float16.
+        batch_size: Validation scans per pass.
     """
     from octoscope.attribution.registry import methods_named
     from octoscope.study.config import CAM_METHODS
     from octoscope.study.explain import explain_run
     from octoscope.study.explain_files import explain_files
     from octoscope.study.folder import RunFolder
+    from octoscope.study.ranks import Ranks
 
     folder = RunFolder.open(run)
     wanted = CAM_METHODS if methods is None else _words(methods)
@@ -243,8 +251,18 @@ def explain(
         for path in explain_files(folder, images, chosen, target, out or run / "panels"):
             print(path)
     else:
-        console.print(explain_run(folder, folder.open_cache(), chosen))
-        print(folder.maps)
+        ranks = Ranks.of(os.environ)
+        said = explain_run(
+            folder,
+            folder.open_cache(),
+            wanted,
+            precision=precision,
+            batch_size=batch_size,
+            ranks=ranks,
+        )
+        console.print(said)
+        if ranks.first:
+            print(folder.maps)
 
 
 def _words(methods: str) -> str | list[str]:

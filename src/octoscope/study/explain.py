@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from octoscope.attribution.explain import explain
+from octoscope.attribution.registry import METHODS, methods_for
 from octoscope.attribution.store import MapStore
+from octoscope.attribution.store_coding import Precision
 from octoscope.data.cache import ScanCache
+from octoscope.errors import OctoscopeError
 from octoscope.evaluation.predictions import read_predictions
 from octoscope.files import write_json
 from octoscope.models.classifier import Classifier
-from octoscope.progress import track
+from octoscope.progress import console, track
 from octoscope.scans.geometry import segment_retina
 from octoscope.study.evaluate import evaluate_run, rows_of
 from octoscope.study.folder import RunFolder
+from octoscope.study.ranks import ALONE, PATIENCE, Ranks
 from octoscope.trust.lesions import score_localisation
 from octoscope.trust.scores import CHANCES, lift_summary, save_scores
 
@@ -26,49 +31,115 @@ BATCH = 16
 
 
 def explain_run(
-    run: RunFolder, cache: ScanCache, methods: Sequence[str], *, resamples: int = 2000
+    run: RunFolder,
+    cache: ScanCache,
+    methods: str | Sequence[str],
+    *,
+    resamples: int = 2000,
+    precision: Precision | None = None,
+    batch_size: int = BATCH,
+    ranks: Ranks = ALONE,
 ) -> str:
     """Map every validation scan for its predicted class and score where the mass lies.
 
     Writes ``maps.zarr`` (rows are rows of the cache; those that are there are not made again)
     and, where scans have lesion masks, ``scores.parquet`` and ``localisation.json``.
 
+    Several processes may share the maps; the first of them waits for the others and scores.
+
     Args:
         run: A finished run.
         cache: The cache of its study.
-        methods: Registry keys.
+        methods: Registry keys or families; of a family, what is not defined is left out.
         resamples: Bootstrap resamples of the patients.
+        precision: Of the store; None for that of the store that is there, or float16.
+        batch_size: Scans per pass. On a CPU the same number gives the same bytes, however often
+            the work was interrupted and by however many processes it was done.
+        ranks: Which of several processes this is.
 
     Returns:
         A sentence on the method with the highest lift over chance, or on the number of maps.
 
     Raises:
-        OctoscopeError: If a method is unknown or not defined for the model.
+        OctoscopeError: If a method is unknown or not defined for the model, or another process
+            has died.
     """
+    if batch_size < 1:
+        raise OctoscopeError(f"batch_size: {batch_size} is no number of scans; use 1 or more")
     rows = rows_of(cache, "val")
+    classifier = Classifier.load(run.model).to(ranks.device())
+    names = _defined(classifier, methods, said=ranks.first)
     store = MapStore.create(
-        run.maps, len(cache), about={"model": run.digest, "cache": cache.digest}
+        run.maps,
+        len(cache),
+        precision=precision,
+        about={"model": run.digest, "cache": cache.digest},
     )
-    _fill(store, Classifier.load(run.model), cache, rows, methods)
+    batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+    slowest = _fill(store, classifier, cache, batches, names, ranks)
+    if not ranks.first:
+        return f"process {ranks.rank + 1} of {ranks.world} has written its maps"
+    ranks.wait(_scans_left(store, rows, names), "scans", patience=max(PATIENCE, 10 * slowest))
     if not run.predictions("val").exists():
         evaluate_run(run, cache, resamples=resamples)
-    said = _score(run, store, cache, rows, methods, resamples)
-    return said or f"{len(rows)} scans × {len(methods)} methods"
+    whole = [name for name in names if not METHODS[name].parts]  # one map per scan
+    said = _score(run, store, cache, rows, whole, resamples) if whole else ""
+    return said or f"{len(rows)} scans × {len(names)} methods"
+
+
+def _defined(classifier: Classifier, methods: str | Sequence[str], *, said: bool) -> list[str]:
+    """Return the names of the methods that are defined for a model, and say which are not."""
+    defined, refused = methods_for(classifier, methods, 2)
+    for name, reason in refused.items() if said else ():
+        console.print(f"· {name} is left out: {reason}", style="dim", highlight=False, markup=False)
+    return [method.name for method in defined]
 
 
 def _fill(
     store: MapStore,
     classifier: Classifier,
     cache: ScanCache,
-    rows: np.ndarray,
+    batches: Sequence[np.ndarray],
     methods: Sequence[str],
-) -> None:
-    """Write the maps that the store lacks."""
-    there = np.all([store.written(method) for method in methods], axis=0)
-    missing = rows[~there[rows]]
-    batches = [missing[start : start + BATCH] for start in range(0, len(missing), BATCH)]
-    for batch in track(batches, f"Explaining {store.path.parent.name}") if batches else ():
-        store.add(batch, explain(classifier, as_images(cache.images[batch]), methods))
+    ranks: Ranks,
+) -> float:
+    """Write the maps that the store lacks of this process's batches.
+
+    A batch is explained as a whole even where some of its rows are there: the rounding of a map
+    hangs on the batch that it is computed in, which must not hang on interruptions or processes.
+
+    Returns:
+        Seconds of the slowest batch.
+    """
+    mine = ranks.share(batches)
+    if not mine:
+        return 0.0
+    rows = np.concatenate(mine)
+    there = {method: set(rows[store.written(method, rows)].tolist()) for method in methods}
+    combining = any("maps" in METHODS[method].needs for method in methods)
+    work = []
+    for batch in mine:
+        lacking = [method for method in methods if not there[method].issuperset(batch)]
+        if lacking:  # a method that combines others needs all of them
+            work.append((batch, list(methods) if combining else lacking))
+    slowest = 0.0
+    bar = track(work, f"Explaining {store.path.parent.name}") if work and ranks.first else work
+    for batch, lacking in bar:
+        begun = time.perf_counter()
+        store.add(batch, explain(classifier, as_images(cache.images[batch]), lacking))
+        slowest = max(slowest, time.perf_counter() - begun)
+    return slowest
+
+
+def _scans_left(store: MapStore, rows: np.ndarray, methods: Sequence[str]) -> Callable[[], int]:
+    """Return a function that counts the rows which still lack a map of some method."""
+
+    def left() -> int:
+        nonlocal rows
+        rows = rows[np.any([~store.written(method, rows) for method in methods], axis=0)]
+        return len(rows)
+
+    return left
 
 
 def as_images(pixels: np.ndarray) -> Tensor:
