@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from octoscope.attribution.cam import gradients
+from octoscope.attribution.cam import finer, fullgrad, gradients, score
 from octoscope.attribution.method import Method
 
 _BOTH = ("activations", "gradients")
@@ -78,5 +78,39 @@ ROWS = (
         "Eigen-CAM of gradient times activation",
         rectified=False,
         sentence="The strongest pattern among the channels' contributions to the logit.",
+    ),
+    Method(
+        "finercam",
+        "Finer-CAM",
+        "cam",
+        finer.finercam,
+        ("activations", "finer_gradients"),
+        "Zhang et al., CVPR 2025 (arXiv 2501.11309), section 3",
+        rectified=True,
+        sentence="Grad-CAM of the class less the classes most similar to it.",
+        settings=finer.FinerSettings,
+    ),
+    Method(
+        "scorecam",
+        "Score-CAM",
+        "cam",
+        score.scorecam,
+        ("activations", "channel_scores", "classes"),
+        "Wang et al., CVPR Workshops 2020, algorithm 1",
+        rectified=True,
+        sentence="Channels weighted by the logit of the image seen through each of them.",
+    ),
+    Method(
+        "fullgrad",
+        "FullGrad",
+        "cam",
+        fullgrad.fullgrad,
+        ("full_gradients",),
+        "Srinivas & Fleuret, NeurIPS 2019, Eq 3-4",
+        rectified=False,
+        unsigned=True,
+        sentence="How much the image and every bias add to the logit, at every position.",
+        settings=fullgrad.FullGradSettings,
+        requires=fullgrad.piecewise_linear,
     ),
 )

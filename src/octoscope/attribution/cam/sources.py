@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from octoscope.attribution.cam.finer import comparison
+from octoscope.attribution.cam.fullgrad import full_gradients
+from octoscope.attribution.cam.score import channel_scores, one_per_channel
+from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.source import Batch, Source
 from octoscope.errors import OctoscopeError
 
@@ -37,6 +41,17 @@ def gradients_of(batch: Batch, wanted: Tensor) -> Tensor:
     return maps
 
 
+def finer_gradients(batch: Batch) -> Tensor:
+    """Return the gradient of Finer-CAM's score with respect to A, (b, C, *s)."""
+    settings = batch.settings["finercam"]
+    return gradients_of(batch, comparison(batch.evidence.logits, batch.classes, settings))
+
+
+def one_full_pass(_sizing: Sizing) -> float:
+    """Cost one forward that keeps the whole graph, and one backward of about the same work."""
+    return 2.0
+
+
 SOURCES = (
     Source("activations", activations, "activations of the layer", captures=frozenset({"target"})),
     Source(
@@ -45,5 +60,26 @@ SOURCES = (
         "one backward from the logit to the layer",
         per_class=True,
         captures=frozenset({"target", "target gradient"}),
+    ),
+    Source(
+        "finer_gradients",
+        finer_gradients,
+        "one backward from the difference of logits to the layer",
+        per_class=True,
+        captures=frozenset({"target", "target gradient"}),
+    ),
+    Source(
+        "channel_scores",
+        channel_scores,
+        "one forward per channel of the layer, on the image seen through it",
+        captures=frozenset({"target"}),
+        cost=one_per_channel,
+    ),
+    Source(
+        "full_gradients",
+        full_gradients,
+        "one forward with the whole graph, one backward to the image",
+        per_class=True,
+        cost=one_full_pass,
     ),
 )
