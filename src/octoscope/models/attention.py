@@ -8,14 +8,17 @@ With that switch off, a hook on ``attn_drop`` sees A, and a graph goes through i
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from torch import nn
 
 from octoscope.errors import OctoscopeError
-from octoscope.models.borrow import Switch
+from octoscope.models.borrow import Switch, eager
+from octoscope.models.layers import unwrapped
 
 Pooling = Literal["token", "avg", "map"]
+
+INSTEAD = "use gradcam or layercam"
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,10 @@ class AttentionLayer:
 
     Attributes:
         name: Qualified name of `matrix` in the eager model.
+        block_name: Qualified name of `block`.
         block: The transformer block: tokens (B, N, D) to tokens (B, N, D).
         attention: The attention module of the block.
         matrix: The module whose output is A, (B, heads, N, N), rows queries, columns keys.
-        block_name: Qualified name of `block`.
     """
 
     name: str
@@ -45,14 +48,24 @@ class AttentionStack:
         layers: The layers.
         network: The transformer itself (inside any wrapper).
         prefix_tokens: Class, distillation and register tokens before the first patch.
-        pooling: What the head reads: the class token (``"token"``), the mean over patch tokens
-            (``"avg"``), or an attention pool (``"map"``).
+        pooling: What the head reads: the class token (``"token"``), the mean over tokens
+            (``"avg"``), or an attention pool, whose latent query reads them (``"map"``).
+        read_from: First token that the head reads.
+        read_to: End of the tokens that it reads; None for the last token. With class pooling the
+            distillation token of DeiT is read too, and the two logits are averaged.
     """
 
     layers: tuple[AttentionLayer, ...]
     network: nn.Module
     prefix_tokens: int
     pooling: Pooling
+    read_from: int = 0
+    read_to: int | None = None
+
+    @property
+    def read(self) -> slice:
+        """The tokens that the head reads, all with the same weight if there is no latent."""
+        return slice(self.read_from, self.read_to)
 
     @property
     def switches(self) -> tuple[Switch, ...]:
@@ -67,7 +80,106 @@ class AttentionStack:
 def find_attention(model: nn.Module) -> AttentionStack:
     """Find the attention layers of a model, without running it.
 
+    Known are the transformers of timm with one sequence of tokens through all blocks: ViT, DeiT,
+    DINO, SigLIP, BEiT, EVA and their like, with class, distillation and register tokens.
+
+    Args:
+        model: Any module; wrappers with a single child, such as `Classifier`, are looked into.
+
     Raises:
-        OctoscopeError: If it has none that can be read as patch-to-patch attention.
+        OctoscopeError: If it has no attention that can be read as a matrix between all tokens,
+            with the reason and what to use instead.
     """
-    raise OctoscopeError(f"{type(model).__name__} has no attention")
+    module = eager(model)
+    names = {part: name for name, part in module.named_modules(remove_duplicate=True)}
+    for network in reversed(unwrapped(module)):
+        blocks = getattr(network, "blocks", None)
+        if not isinstance(blocks, nn.Sequential | nn.ModuleList) or not len(blocks):
+            continue
+        if not all(_is_self_attention(getattr(block, "attn", None)) for block in blocks):
+            continue
+        if (reason := _not_one_sequence(network)) is not None:
+            raise OctoscopeError(f"{type(network).__name__} {reason}; {INSTEAD}")
+        layers = tuple(
+            AttentionLayer(
+                name=names[block.attn.attn_drop],
+                block_name=names[block],
+                block=block,
+                attention=cast(nn.Module, block.attn),
+                matrix=cast(nn.Module, block.attn.attn_drop),
+            )
+            for block in blocks
+        )
+        pooling, read_from, read_to = _reading(network)
+        return AttentionStack(layers, network, _prefix(network), pooling, read_from, read_to)
+    network = unwrapped(module)[-1]
+    raise OctoscopeError(f"{type(network).__name__} {_why_not(module, network)}; {INSTEAD}")
+
+
+def _is_self_attention(attention: object) -> bool:
+    """Say whether a block's attention is one whose matrix comes out of ``attn_drop``."""
+    return (
+        isinstance(attention, nn.Module)
+        and isinstance(getattr(attention, "attn_drop", None), nn.Module)
+        and hasattr(attention, "fused_attn")
+    )
+
+
+def _not_one_sequence(network: nn.Module) -> str | None:
+    """Say why a network's blocks are not one sequence of patches and tokens, None if they are."""
+    blocks = cast(nn.Sequential, network.blocks)
+    if hasattr(network, "cls_attn_blocks"):
+        return "attends between channels, so its attention is no map"
+    if any(hasattr(block.attn, "lambda_init") for block in blocks):
+        return "subtracts one attention from another, so its rows are no weights of patches"
+    if any(getattr(block, "window_size", 0) for block in blocks):
+        return "attends within windows, so no row of its attention spans the image"
+    parts = ("patch_embed", "norm", "forward_head", "global_pool")
+    if not all(hasattr(network, part) for part in parts):
+        return "does not say what its head reads of the tokens"
+    return None
+
+
+def _reading(network: nn.Module) -> tuple[Pooling, int, int | None]:
+    """Tell what the head reads: kind of pooling, first token, end of the tokens.
+
+    Raises:
+        OctoscopeError: If it reads no fixed weights of the tokens.
+    """
+    pool, prefix = network.global_pool, _prefix(network)
+    latent = getattr(network, "attn_pool", None)
+    whole = bool(getattr(network, "pool_include_prefix", False))
+    if isinstance(latent, nn.Module):
+        if getattr(latent, "latent_len", 0) == 1 and getattr(latent, "pos_embed", 0) is None:
+            # EVA gives its pool every token, ViT strips the prefix.
+            strips = hasattr(network, "pool_include_prefix") and not whole
+            return "map", prefix if strips else 0, None
+    elif pool == "token":
+        return "token", 0, 2 if isinstance(getattr(network, "head_dist", None), nn.Module) else 1
+    elif pool == "avg":
+        return "avg", 0 if whole else prefix, None
+    raise OctoscopeError(
+        f'{type(network).__name__} pools tokens by "{pool}", which gives them no fixed weights; '
+        f"{INSTEAD}"
+    )
+
+
+def _prefix(network: nn.Module) -> int:
+    return int(getattr(network, "num_prefix_tokens", 0))
+
+
+def _why_not(module: nn.Module, network: nn.Module) -> str:
+    """Say why a model's attention cannot be read."""
+    kinds = {type(part).__name__.lower(): part for part in module.modules()}
+    if type(network).__module__.startswith("transformers."):
+        return "is built by transformers, whose attention is not read here; build it with timm"
+    if any(isinstance(part, nn.MultiheadAttention) for part in kinds.values()):
+        return "attends by nn.MultiheadAttention, which hides its matrix; build it with timm"
+    if any("windowattention" in kind for kind in kinds):
+        return (
+            "attends within shifted windows and has no class token, so no row of its attention "
+            "spans the image"
+        )
+    if any("attention" in kind or hasattr(part, "attn_drop") for kind, part in kinds.items()):
+        return "has no attention that is one matrix between all tokens in every block"
+    return "has no attention"

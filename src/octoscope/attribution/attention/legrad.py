@@ -1,0 +1,26 @@
+"""LeGrad: how sensitive the score of every layer is to its attention."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from octoscope.attribution.attention.last_layer import on_grid
+from octoscope.models.layout import TargetLayer
+
+
+def legrad(layer_sensitivity: Tensor, token_layout: TargetLayer) -> Tensor:
+    """LeGrad: M = mean_l E^l with E^l = mean over heads and queries of ReLU(ds^l/dA^l).
+
+    Bousselham et al., arXiv 2404.03214, section 3. s^l is the score of class c that norm, pooling
+    and classifier give the tokens after block l. All layers count; the paper's min-max scaling is
+    left to the display. Networks with an attention pool are explained by the same equation: the
+    pool is a part of the score.
+
+    Args:
+        layer_sensitivity: (b, L, N) E of every layer.
+        token_layout: Where the patches are.
+
+    Returns:
+        (b, *s).
+    """
+    return on_grid(layer_sensitivity.mean(1), token_layout)
