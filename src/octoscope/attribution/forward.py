@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
@@ -30,18 +32,57 @@ class Forward:
         self._module = module
         self.images_per_pass = images_per_pass
         self.autocast = autocast
+        self._layout = _layout(module)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the logits (n, K), float32, of images (n, C, *S) on the model's device."""
+        return self.made(lambda rows: images[int(rows[0]) : int(rows[-1]) + 1], len(images))
 
-        def run(piece: Tensor) -> Tensor:
-            with torch.autocast(
-                images.device.type, dtype=self.autocast, enabled=self.autocast is not None
-            ):
-                return logits_of(self._module(piece)).float()
+    def made(self, make: Callable[[Tensor], Tensor], count: int) -> Tensor:
+        """Return the logits of images that are made as they are needed, never all at once.
 
-        if self.images_per_pass is None:
-            self.images_per_pass = fitting(self._module, images[:1], MOST_IMAGES, graph=False)
+        Args:
+            make: Row numbers (m,), on the CPU and rising by one, to images (m, C, *S) on the
+                model's device.
+            count: Number n of images.
+
+        Returns:
+            (n, K), float32. They do not depend on how many images share a pass.
+        """
         with torch.inference_mode():
-            logits, self.images_per_pass = in_pieces(run, images, self.images_per_pass)
-        return logits.clone()  # no inference tensor leaves: it could not be used in a graph
+            if self.images_per_pass is None:
+                image = make(torch.arange(1))
+                self.images_per_pass = fitting(self._module, image, MOST_IMAGES, graph=False)
+            logits, self.images_per_pass = in_pieces(
+                lambda rows: self._logits(make(rows)), torch.arange(count), self.images_per_pass
+            )
+        with torch.inference_mode(False):
+            return logits.clone()  # no inference tensor leaves: it could not be used in a graph
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """Run the model once."""
+        if images.ndim != 4 or self._layout == torch.contiguous_format:
+            return self._run(images)
+        try:
+            return self._run(images.contiguous(memory_format=self._layout))
+        except RuntimeError as error:
+            if ".reshape(" not in str(error):  # what torch says when a view is not possible
+                raise
+            self._layout = torch.contiguous_format  # the model takes its features' memory as given
+            return self._run(images)
+
+    def _run(self, images: Tensor) -> Tensor:
+        lower = self.autocast is not None
+        with torch.autocast(images.device.type, dtype=self.autocast, enabled=lower):
+            return logits_of(self._module(images)).float()
+
+
+def _layout(module: nn.Module) -> torch.memory_format:
+    """Return the order of the images' memory that suits a model: channels last for convolutions.
+
+    Dense convolutions run 1.2 to 1.9 times as fast; the numbers are the same but for rounding.
+    """
+    for part in module.modules():
+        if isinstance(part, nn.Conv2d) and part.groups == 1 and part.in_channels > 4:
+            return torch.channels_last
+    return torch.contiguous_format

@@ -10,6 +10,13 @@ from torch import Tensor, nn
 
 SHARE = 0.5
 """Of the free memory that a pass may plan to use."""
+SIGNS = (
+    "not enough memory",  # the CPU's allocator on Windows
+    "can't allocate memory",  # and elsewhere
+    "out of memory",
+    "_STATUS_ALLOC_FAILED",  # cuBLAS, cuDNN
+)
+"""What is said in errors about memory that have no class of their own."""
 
 
 def in_pieces(run: Callable[[Tensor], Tensor], rows: Tensor, most: int) -> tuple[Tensor, int]:
@@ -31,21 +38,24 @@ def in_pieces(run: Callable[[Tensor], Tensor], rows: Tensor, most: int) -> tuple
     done: list[Tensor] = []
     start = 0
     while start < len(rows):
+        piece = rows[start : start + most]
         try:
-            done.append(run(rows[start : start + most]))
+            done.append(run(piece))
         except RuntimeError as error:
-            if most == 1 or not out_of_memory(error):
+            if len(piece) == 1 or not out_of_memory(error):
                 raise
-            most = max(1, min(most, len(rows)) // 2)
-            release()
+        else:
+            start += len(piece)
             continue
-        start += most
+        release()  # not before the error is gone, whose frames hold what the pass had made
+        most = len(piece) // 2
     return torch.cat(done), most
 
 
 def out_of_memory(error: BaseException) -> bool:
     """Say whether an error is about memory, on a GPU or a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or "not enough memory" in str(error)
+    message = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(sign in message for sign in SIGNS)
 
 
 def release() -> None:

@@ -1,0 +1,198 @@
+"""RISE against its equation mask by mask, closed forms, and its own error bars."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from octoscope.attribution.explain import explain
+from octoscope.attribution.perturbation.masks import draw_masks
+from octoscope.attribution.perturbation.rise import Rise
+from octoscope.errors import OctoscopeError
+from timm_families import FAMILIES
+
+RESNET = FAMILIES[0]
+
+
+def risen(model: nn.Module, images: Tensor, targets: Any = None, **options: Any) -> Any:
+    return explain(model, images, "rise", targets=targets, options={"rise": options})
+
+
+class Patch(nn.Module):
+    """Class 0 grows with the pixels of one corner, class 1 does not look at the image."""
+
+    def __init__(self, side: int = 8) -> None:
+        super().__init__()
+        self.side = side
+        self.images = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.images += len(x)
+        corner = x.flatten(1, -3)[:, 0, : self.side, : self.side].mean((1, 2))
+        return torch.stack([2 * corner, torch.ones_like(corner)], 1)
+
+
+@pytest.mark.parametrize("kept", [0.5, 0.3])
+def test_equation_mask_by_mask(kept: float) -> None:
+    model, images = RESNET.build(), RESNET.images(2)
+    count = 24
+    maps = risen(model, images, "all", most=count, least=8, cells=5, kept=kept, tolerance=0.0)
+    masks = draw_masks((64, 96), count, 5, kept, 0, images)
+    assert maps.details["rise"]["masks_used"].eq(count).all()
+    for b in range(2):
+        terms = []
+        for n in range(count):
+            mask = masks(torch.tensor([n]))[0]
+            with torch.no_grad():
+                f = model((images[b] * mask)[None]).softmax(1)[0]
+            terms.append(f[:, None, None] * mask / kept)
+        terms_ = torch.stack(terms)
+        expected = terms_.mean(0)
+        torch.testing.assert_close(maps["rise"][b], expected, rtol=1e-4, atol=1e-6)
+        pairs = terms_.unflatten(0, (count // 2, 2)).mean(1)
+        error = pairs.std(0) / (count // 2) ** 0.5
+        found = maps.details["rise"]["standard_error"][b]
+        torch.testing.assert_close(found, error, rtol=1e-3, atol=1e-7)
+
+
+@pytest.mark.parametrize("size", [(20, 33), (64, 96), (4, 9, 13)])
+def test_masks_are_grids_interpolated_and_cropped(size: tuple[int, ...]) -> None:
+    """As the paper makes them: the whole grid interpolated, then cropped."""
+    masks = draw_masks(size, 10, 3, 0.5, 7, torch.zeros(1))
+    rows = torch.tensor([4, 1, 9, 0])
+    found = masks(rows)
+    assert found.shape == (4, *size) and found.min() >= 0 and found.max() <= 1
+    whole = tuple(4 * -(-side // 3) for side in size)
+    mode = "bilinear" if len(size) == 2 else "trilinear"
+    for mask, row in zip(found, rows, strict=True):
+        large = F.interpolate(masks.grids[row][None, None], whole, mode=mode, align_corners=False)
+        shift = masks.shifts[row].tolist()
+        crop = tuple(slice(a, a + side) for a, side in zip(shift, size, strict=True))
+        torch.testing.assert_close(mask, large[0, 0][crop], rtol=1e-5, atol=1e-6)
+
+
+def test_masks_come_in_pairs_and_keep_their_share() -> None:
+    for kept in (0.5, 0.2):
+        masks = draw_masks((32, 32), 4000, 7, kept, 0, torch.zeros(1))
+        assert abs(float(masks.grids.mean()) - kept) < 0.005
+        assert abs(float(masks.grids[1::2].mean()) - kept) < 0.01
+    halves = draw_masks((32, 32), 6, 7, 0.5, 0, torch.zeros(1))
+    pair = halves(torch.tensor([0, 1]))
+    torch.testing.assert_close(pair[0] + pair[1], torch.ones(32, 32))
+    shifts = draw_masks((35, 70), 2000, 7, 0.5, 0, torch.zeros(1)).shifts
+    assert shifts.amin(0).tolist() == [0, 0] and shifts.amax(0).tolist() == [4, 9]
+
+
+def test_a_model_that_looks_at_nothing() -> None:
+    """Complementary masks cancel: f is the same behind all, and the map is f everywhere."""
+    maps = risen(Patch(), torch.zeros(1, 1, 32, 32), "all", most=40, least=20, tolerance=0.0)
+    expected = torch.tensor([0.0, 1.0]).softmax(0)
+    torch.testing.assert_close(maps["rise"][0], expected[:, None, None].expand(2, 32, 32))
+    assert maps.details["rise"]["standard_error"].max() < 1e-6
+
+
+def test_planted_corner() -> None:
+    maps = risen(Patch(), torch.ones(1, 1, 32, 32), "all", most=600, least=600)
+    first, second = maps["rise"][0]
+    inside = torch.zeros(32, 32, dtype=torch.bool)
+    inside[:8, :8] = True
+    assert inside.flatten()[first.argmax()]
+    assert first[inside].mean() > first[~inside].max() - 0.3 * first.std()
+    assert inside.flatten()[second.argmin()]
+
+
+def test_confidence_intervals_cover() -> None:
+    """Of the intervals around short runs, about 95 % hold what a long run converges to."""
+    model, image = Patch(), torch.ones(1, 1, 16, 16)
+    fixed = {"cells": 4, "tolerance": 0.0}
+    truth = risen(model, image, 0, most=12000, least=12000, seed=999, **fixed)["rise"]
+    inside = []
+    for seed in range(40):
+        maps = risen(model, image, 0, most=100, least=100, seed=seed, **fixed)
+        error = maps.details["rise"]["standard_error"]
+        inside.append(((maps["rise"] - truth).abs() <= 1.96 * error).float().mean())
+    assert 0.88 < float(torch.stack(inside).mean()) < 0.99
+
+
+def test_early_stop_is_each_images_own() -> None:
+    """The image whose corner is bright settles first; the other goes on as if it were alone."""
+    images = torch.stack([torch.full((1, 32, 32), 1.5), 0.02 * torch.ones(1, 32, 32)])
+    images[1, 0, 16:] = 1
+    noisy = RESNET.build()
+    both = torch.cat([RESNET.images(3), torch.zeros(1, 3, 64, 96)])
+    options = {"most": 240, "least": 20, "tolerance": 0.4}
+    together = risen(noisy, both, "all", **options)
+    used = together.details["rise"]["masks_used"]
+    assert len(set(used[:, 0].tolist())) > 1 and used.min() >= 20
+    for b in range(4):
+        alone = risen(noisy, both[b : b + 1], "all", **options)
+        assert alone.details["rise"]["masks_used"][0].equal(used[b])
+        torch.testing.assert_close(alone["rise"][0], together["rise"][b], rtol=1e-4, atol=1e-6)
+    chunked = explain(noisy, both, "rise", "all", options={"rise": options}, batch_size=3)
+    torch.testing.assert_close(chunked["rise"], together["rise"], rtol=1e-4, atol=1e-6)
+
+
+def test_early_stop_saves_passes_and_classes_share_them() -> None:
+    image = torch.ones(1, 1, 32, 32)
+    counted = {}
+    for tolerance, targets in ((0.0, 0), (0.0, "all"), (0.5, 0)):
+        model = Patch()
+        options = {"most": 400, "least": 40, "tolerance": tolerance}
+        maps = risen(model, image, targets, **options)
+        counted[tolerance, targets] = model.images
+        error = maps.details["rise"]["standard_error"]
+        assert (error > 0).any()
+    assert counted[0.0, 0] == counted[0.0, "all"]
+    assert counted[0.5, 0] < counted[0.0, 0] / 2
+
+
+def test_as_many_masks_as_were_used() -> None:
+    """What stopped early equals what was told to stop there."""
+    model, image = RESNET.build(), RESNET.images(1)
+    early = risen(model, image, 1, most=200, least=20, tolerance=0.5)
+    count = int(early.details["rise"]["masks_used"])
+    assert count < 200
+    told = risen(model, image, 1, most=200, least=200, tolerance=0.0)
+    assert not told["rise"].equal(early["rise"])
+    masks = draw_masks((64, 96), 200, 7, 0.5, 0, image)
+    rows = torch.arange(count)
+    with torch.no_grad():
+        f = model(image * masks(rows)[:, None]).softmax(1)[:, 1]
+    expected = torch.einsum("n,nhw->hw", f, masks(rows)) / (0.5 * count)
+    torch.testing.assert_close(early["rise"][0], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_volumes() -> None:
+    class Net(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.stack([x[:, 0, :4, :8, :8].mean((1, 2, 3)) * 4, x.mean((1, 2, 3, 4))], 1)
+
+    maps = risen(Net(), torch.ones(1, 1, 8, 16, 24), 0, most=200, least=200, cells=3)
+    found = maps["rise"][0]
+    assert found.shape == (8, 16, 24)
+    assert found[:4, :8, :8].mean() > found.mean()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"most": 101}, "come in pairs"),
+        ({"least": 2}, "even number of 4 or more"),
+        ({"most": 100}, "least=500 is more than most=100"),
+        ({"tolerance": 1.5}, "no share"),
+        ({"cells": 1}, "makes no grid"),
+        ({"kept": 1.0}, "no probability"),
+    ],
+)
+def test_faults(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(OctoscopeError, match=message):
+        risen(Patch(), torch.rand(1, 1, 16, 16), 0, **options)
+
+
+def test_settings_are_plain() -> None:
+    assert replace(Rise(), most=1000).most == 1000
