@@ -219,6 +219,9 @@ def explain(
     images: list[Path] | None = None,
     methods: str | None = None,
     target: str | None = None,
+    figure: str | None = None,
+    against: str | None = None,
+    masks: Path | None = None,
     out: Path | None = None,
     precision: Literal["float32", "float16", "uint8"] | None = None,
     batch_size: int = 16,
@@ -232,13 +235,24 @@ def explain(
         images: Scans to explain; without them, the validation scans go to the run's map store.
         methods: Names of attribution methods, with commas between, or `all`; by default the CAM
             family.
-        target: Class to explain; by default the predicted one.
-        out: Folder of the panels; by default RUN/panels.
+        target: Class to explain; by default the one that each model predicts.
+        figure: What to draw of the images, with commas between, or `all`. `panel`: a scan, its
+            class probabilities and the map of every method. `methods`: methods side by side, a row
+            per model. `models`: scans in rows, models in columns, a figure per method (Grad-CAM
+            unless methods are named). `occlusion`: the logits before and after the window that
+            speaks most against the class is covered. `heads`: every attention head of a
+            transformer. `patches`: the patches that a transformer reads. By default `panel`, and
+            `models` where there is something to compare.
+        against: Folders of further trained models to compare, with commas between.
+        masks: Folder of lesion masks called as the scans; by default they are looked for in the
+            study and in `masks` folders beside the scans.
+        out: Folder of the figures; by default RUN/panels.
         precision: Of the map store; by default that of the store that is there, or float16.
         batch_size: Validation scans per pass.
     """
     from octoscope.attribution.registry import methods_named
     from octoscope.study.config import CAM_METHODS
+    from octoscope.study.drawing import Wish
     from octoscope.study.explain import explain_run
     from octoscope.study.explain_files import explain_files
     from octoscope.study.folder import RunFolder
@@ -246,10 +260,21 @@ def explain(
 
     folder = RunFolder.open(run)
     wanted = CAM_METHODS if methods is None else _words(methods)
-    chosen = [method.name for method in methods_named(wanted)]
+    methods_named(wanted)
     if images:
-        for path in explain_files(folder, images, chosen, target, out or run / "panels"):
+        others = [RunFolder.open(Path(word)) for word in _words(against or "") if word]
+        wish = Wish(
+            methods=wanted,
+            figures=_words(figure or ("models" if others else "panel")),
+            target=target,
+            out=out or run / "panels",
+            masks=masks,
+            across=("gradcam",) if methods is None else None,
+        )
+        for path in explain_files([folder, *others], images, wish):
             print(path)
+    elif figure or against or masks:
+        raise OctoscopeError("figures are drawn of images; name the scans after RUN")
     else:
         ranks = Ranks.of(os.environ)
         said = explain_run(
@@ -265,9 +290,9 @@ def explain(
             print(folder.maps)
 
 
-def _words(methods: str) -> str | list[str]:
+def _words(text: str) -> str | list[str]:
     """Split ``a, b`` at its commas; ``all`` is one word."""
-    return methods if methods == "all" else [word.strip() for word in methods.split(",")]
+    return text if text == "all" else [word.strip() for word in text.split(",")]
 
 
 def study(config: Any) -> None:

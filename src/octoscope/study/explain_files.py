@@ -1,57 +1,118 @@
-"""Explain single scan files: draw what a model looks at in each."""
+"""Explain scan files: one figure per scan, or models, methods and heads beside one another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from octoscope.attribution.explain import explain
 from octoscope.attribution.registry import METHODS
-from octoscope.errors import OctoscopeError, did_you_mean
-from octoscope.files import atomic_path
-from octoscope.models.classifier import Classifier
-from octoscope.report.figures.panel import panel_png
+from octoscope.errors import OctoscopeError
+from octoscope.study.drawing import HEADS, Drawing, Wish, tell
+from octoscope.study.explained import Model, named
 from octoscope.study.folder import RunFolder
+from octoscope.study.lesion_masks import LesionMasks
+from octoscope.study.occluded import OCCLUSION
 
 
-def explain_files(
-    run: RunFolder,
-    images: Sequence[Path],
-    methods: Sequence[str],
-    target: str | None,
-    out: Path,
-) -> Iterator[Path]:
-    """Draw a panel for each scan file, and give its path.
+def explain_files(runs: Sequence[RunFolder], images: Sequence[Path], wish: Wish) -> Iterator[Path]:
+    """Draw figures of scan files, and give the path of each as soon as it is written.
+
+    A scan that fails is told on the console and set aside; the others are still drawn.
 
     Args:
-        run: A finished run.
+        runs: Finished runs, the models to compare.
         images: Scan files.
-        methods: Registry keys.
-        target: Class to explain; None for the predicted one.
-        out: Folder of the panels.
+        wish: What to draw.
+
+    Yields:
+        Paths of PNG files.
 
     Raises:
-        ScanError: If a file cannot be read.
-        OctoscopeError: If the class or a method is unknown.
+        OctoscopeError: Before anything is drawn: if a class, method or figure is unknown or not
+            defined for any of the models. After everything is drawn: if scans failed.
     """
-    classifier = Classifier.load(run.model)
-    classes = classifier.classes
-    if target is not None and target not in classes:
-        hint = did_you_mean(target, classes)
-        raise OctoscopeError(f'"{target}" is not a class of {run.name}{hint}: {", ".join(classes)}')
-    number = None if target is None else classes.index(target)
-    prepared = classifier.prepare(images)
-    for path, image in zip(images, prepared, strict=True):
-        maps = explain(classifier, image[None], methods, number)
-        probabilities = maps.logits.softmax(-1)[0].tolist()
-        drawn = panel_png(
-            image[0].mul(255).round().byte().numpy(),
-            {METHODS[name].title: maps[name][0].numpy() for name in maps},
-            dict(zip(classes, probabilities, strict=True)),
-            explained=classes[int(maps.targets[0])],
-            title=f"{path.name} · {run.name}",
-        )
-        panel = out / f"{path.stem}-{run.name}.png"
-        with atomic_path(panel) as temporary:
-            temporary.write_bytes(drawn)
-        yield panel
+    masks = LesionMasks.of(runs[0].study, wish.masks)
+    models = load_models(runs, wish)
+    kinds = {kind: able for kind in wish.kinds if (able := _able(kind, models, wish))}
+    if not kinds:
+        raise OctoscopeError("none of the figures is defined for these models")
+    drawing = Drawing(wish, models, kinds)
+    for path in images:
+        yield from drawing.scan(path, masks)
+    yield from drawing.pages()
+    if drawing.failures:
+        failed = "; ".join(drawing.failures)
+        many = f"{len(drawing.failures)} failures with {len(images)} scans: "
+        raise OctoscopeError((many if len(drawing.failures) > 1 else "") + failed)
+
+
+def load_models(runs: Sequence[RunFolder], wish: Wish) -> list[Model]:
+    """Load the models of runs, and tell which methods are left out for which.
+
+    Raises:
+        OctoscopeError: If a run stands twice, a class is unknown, or a method that was asked for
+            by its own name is not defined for any of them.
+    """
+    places = [run.path.resolve() for run in runs]
+    for run, place in zip(runs, places, strict=True):
+        if places.count(place) > 1:
+            raise OctoscopeError(f"{run.path}: stands twice; give each model once")
+    alike = Counter(run.name for run in runs)
+    names = [
+        run.name if alike[run.name] == 1 else f"{place.parents[1].name}/{run.name}"
+        for run, place in zip(runs, places, strict=True)
+    ]
+    asked = wish.methods if wish.across is None else [*_words(wish.methods), *wish.across]
+    own = named(asked)[1]
+    models = [
+        Model.load(name, run, wish.target, wish.keys) for name, run in zip(names, runs, strict=True)
+    ]
+    for key in wish.keys:
+        if key in own and all(key in model.refused for model in models):
+            raise OctoscopeError(models[0].refused[key])
+    for model in models:
+        if model.refused:
+            tell(f"{model.name}: left out {_grouped(model.refused)}")
+    if wish.keys and not any(model.methods for model in models):
+        raise OctoscopeError("none of the methods is defined for these models")
+    return models
+
+
+def _words(methods: str | Sequence[str]) -> Sequence[str]:
+    return [methods] if isinstance(methods, str) else methods
+
+
+def _grouped(refused: Mapping[str, str]) -> str:
+    """Name what was refused, with each reason once."""
+    by_reason: dict[str, list[str]] = {}
+    for key, reason in refused.items():
+        # The reason begins with the title of the method, which stands in front already.
+        why = reason.removeprefix(f"{METHODS[key].title} is not defined here: ")
+        by_reason.setdefault(why, []).append(key)
+    return "; ".join(f"{', '.join(keys)} ({why})" for why, keys in by_reason.items())
+
+
+def _able(kind: str, models: Sequence[Model], wish: Wish) -> list[Model]:
+    """Return the models that a kind of figure is defined for, and tell of the others.
+
+    Raises:
+        OctoscopeError: If it was asked for by name and is defined for none.
+    """
+    checks: dict[str, Callable[[Model], object]] = {
+        "occlusion": lambda model: model.require(OCCLUSION),
+        "heads": lambda model: model.require(HEADS),
+        "patches": lambda model: model.token_patch,
+    }
+    able, reasons = [], []
+    for model in models:
+        try:
+            checks.get(kind, lambda _: None)(model)
+            able.append(model)
+        except OctoscopeError as error:
+            reasons.append(str(error))
+    if not able and wish.figures != "all" and "all" not in wish.figures:
+        raise OctoscopeError(f"no figure of {kind}: {reasons[0]}")
+    for reason in reasons:
+        tell(f"no figure of {kind}: {reason}")
+    return able

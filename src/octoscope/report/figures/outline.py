@@ -1,8 +1,9 @@
-"""Lesion outlines as SVG paths, in pixels of the frame."""
+"""Lesion outlines, in pixels of the frame: as lines, and as SVG paths."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from contourpy import contour_generator
@@ -15,24 +16,51 @@ def lesion_colour(value: int) -> str:
     return LESION_COLOURS[(value - 1) % len(LESION_COLOURS)]
 
 
-def lesion_paths(mask: np.ndarray, lesions: Mapping[int, str]) -> list[dict[str, str]]:
-    """Return one path per kind of lesion in a mask.
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """The outlines of one kind of lesion in one scan.
+
+    Attributes:
+        name: What the lesion is called.
+        colour: Its colour, the same in every figure.
+        lines: Closed lines (P, 2) of x, y; the centre of the first pixel is (0.5, 0.5).
+    """
+
+    name: str
+    colour: str
+    lines: list[np.ndarray]
+
+
+def lesion_outlines(mask: np.ndarray, lesions: Mapping[int, str]) -> list[Outline]:
+    """Return one outline per kind of lesion in a mask.
 
     Args:
         mask: Lesion index ``(H, W)``, 0 for background.
         lesions: Mask value → name; a value without name is called by its number.
 
     Returns:
-        ``{name, colour, path}`` each, ordered by mask value.
+        Outlines ordered by mask value.
     """
     out = []
     for value in np.unique(mask[mask > 0]).tolist():
         padded = np.pad(mask == value, 1).astype(np.float32)  # closes outlines at the frame
-        lines = contour_generator(z=padded).lines(0.5)
-        path = " ".join(_path(np.asarray(line) - 0.5) for line in lines)
+        found = contour_generator(z=padded).lines(0.5)
+        lines = [np.asarray(line) - 0.5 for line in found]
         name = lesions.get(value, f"lesion {value}").replace("_", " ")
-        out.append({"name": name, "colour": lesion_colour(value), "path": path})
+        out.append(Outline(name, lesion_colour(value), lines))
     return out
+
+
+def lesion_paths(mask: np.ndarray, lesions: Mapping[int, str]) -> list[dict[str, str]]:
+    """Return the outlines of a mask as SVG paths, see `lesion_outlines`.
+
+    Returns:
+        ``{name, colour, path}`` each, ordered by mask value.
+    """
+    return [
+        {"name": o.name, "colour": o.colour, "path": " ".join(map(_path, o.lines))}
+        for o in lesion_outlines(mask, lesions)
+    ]
 
 
 def _path(points: np.ndarray) -> str:
