@@ -105,7 +105,7 @@ def graph_bytes(module: nn.Module, image: Tensor) -> int:
         torch.enable_grad(),
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
     ):
-        module(image.detach().clone().requires_grad_())
+        module(image.detach().clone().requires_grad_().clone())  # a copy: it may be changed in place
     return sum(held.values())
 
 
