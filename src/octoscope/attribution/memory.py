@@ -105,7 +105,8 @@ def graph_bytes(module: nn.Module, image: Tensor) -> int:
         torch.enable_grad(),
         torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
     ):
-        module(image.detach().clone().requires_grad_().clone())  # a copy: it may be changed in place
+        # The copy of the leaf is for networks that change their input in place.
+        module(image.detach().clone().requires_grad_().clone())
     return sum(held.values())
 
 

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from octoscope.attribution.inputs.baseline import Baseline, baseline_of, require_baseline
 from octoscope.attribution.inputs.counts import require_count, require_noise
 from octoscope.attribution.inputs.gradient import (
     PASSES,
@@ -15,6 +14,11 @@ from octoscope.attribution.inputs.gradient import (
     noise,
     sum_of_gradients,
     value_range,
+)
+from octoscope.attribution.perturbation.baselines import (
+    Baseline,
+    baseline_of,
+    require_baseline,
 )
 from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.source import Batch, Source
@@ -41,7 +45,7 @@ class GradientShap:
         require_count(self.samples, "gradient_shap", "samples")
         require_noise(self.stdev, "gradient_shap", "stdev")
         if not isinstance(self.baseline, Tensor):
-            require_baseline(self.baseline, "gradient_shap")
+            require_baseline("gradient_shap", self.baseline)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from octoscope.attribution.forward import Forward
-from octoscope.attribution.inputs.baseline import Baseline, baseline_of, require_baseline
 from octoscope.attribution.inputs.counts import require_count
 from octoscope.attribution.inputs.gradient import PASSES, sum_of_gradients
+from octoscope.attribution.perturbation.baselines import (
+    Baseline,
+    baseline_of,
+    require_baseline,
+)
 from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.source import Batch, Source
 
@@ -23,7 +27,9 @@ class IntegratedGradients:
     Attributes:
         steps: Points on the path, at least 1: the nodes of a Gauss-Legendre rule. The
             by-product ``completeness`` says whether they are enough.
-        baseline: Where the path starts: a grey value, ``"mean"`` or ``"blur"``.
+        baseline: Where the path starts: a grey value, ``"mean"`` or ``"blur"``. From 0, which is
+            black where images are in [0, 1], black pixels get no attribution, because they do not
+            differ from it, so dark fluid does not show; from the other two it does.
     """
 
     steps: int = 50
@@ -31,7 +37,7 @@ class IntegratedGradients:
 
     def __post_init__(self) -> None:
         require_count(self.steps, "integrated_gradients", "steps")
-        require_baseline(self.baseline, "integrated_gradients")
+        require_baseline("integrated_gradients", self.baseline)
 
 
 def nodes(steps: int) -> tuple[list[float], list[float]]:
