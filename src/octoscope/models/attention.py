@@ -100,20 +100,17 @@ def find_attention(model: nn.Module) -> AttentionStack:
             continue
         if (reason := _not_one_sequence(network)) is not None:
             raise OctoscopeError(f"{type(network).__name__} {reason}; {INSTEAD}")
-        layers = tuple(
-            AttentionLayer(
-                name=names[block.attn.attn_drop],
-                block_name=names[block],
-                block=block,
-                attention=cast(nn.Module, block.attn),
-                matrix=cast(nn.Module, block.attn.attn_drop),
-            )
-            for block in blocks
-        )
+        layers = tuple(_layer(block, names) for block in blocks)
         pooling, read_from, read_to = _reading(network)
         return AttentionStack(layers, network, _prefix(network), pooling, read_from, read_to)
     network = unwrapped(module)[-1]
     raise OctoscopeError(f"{type(network).__name__} {_why_not(module, network)}; {INSTEAD}")
+
+
+def _layer(block: nn.Module, names: dict[nn.Module, str]) -> AttentionLayer:
+    attention = cast(nn.Module, block.attn)
+    matrix = cast(nn.Module, attention.attn_drop)
+    return AttentionLayer(names[matrix], names[block], block, attention, matrix)
 
 
 def _is_self_attention(attention: object) -> bool:

@@ -2,7 +2,12 @@
 
 Chaining matrices Â_L ⋯ Â_1 costs N³ per layer. Only the row that the head reads is wanted, and a
 row is carried from the last layer to the first at N²: r ← r Â_l, starting with the weights by which
-the head reads the tokens.
+the head reads the tokens: the class token, with average pooling the mean over patches. With an
+attention pool it starts as the latent's own attention, the latent being no token itself.
+
+Where gradients weigh the attention, what goes through no attention at all (the identity of every
+layer) is left out of the map. With class pooling it never reaches a patch, so nothing changes. With
+average pooling it is the same for every patch, or nearly, and much larger than all the rest.
 
 Shapes: A and its gradients are L tensors (b, h, N, N), first layer to last; rows are (b, N); maps
 are (b, *s).
@@ -45,8 +50,7 @@ def rollout(attention: Sequence[Tensor], readout: Tensor, token_layout: TargetLa
     """Attention rollout: Â = rownorm(mean_h A + I), and the row that the head reads of Â_L ⋯ Â_1.
 
     Abnar & Zuidema, ACL 2020, section 3. Rows of A sum to 1, so Â = (mean_h A + I) / 2. The row
-    sums to 1 over all tokens; the map shows the patches. With an attention pool the row starts as
-    the mean over heads of the latent's attention.
+    sums to 1 over all tokens; the map shows the patches.
 
     Args:
         attention: A.
@@ -69,12 +73,7 @@ def chefer(
     """Relevance of Chefer: Ā = mean_h (∇A ⊙ A)⁺, R ← R + Ā R from R = I, first layer to last.
 
     Chefer et al., ICCV 2021, equations 5-6. The row that the head reads of R is carried from the
-    last layer to the first instead: r ← r + r Ā. It starts as the class token, with average pooling
-    as the mean over patches, and with an attention pool as the latent's own Ā, the latent being no
-    token itself.
-
-    The map is what attention adds to R = I. The row of I is left out: it has no patches with class
-    pooling, and gives the same to every patch with average pooling.
+    last layer to the first instead: r ← r + r Ā. The map is what attention adds to R = I.
 
     Args:
         attention: A.
@@ -84,8 +83,7 @@ def chefer(
         token_layout: Where the patches are.
     """
     start = readout_relevance.relu().mean(1)
-    identity = start if latent_pool is None else torch.zeros_like(start)
-    added = start - identity
+    identity, added = _parts(start, latent_pool)
     for matrix, gradient in zip(reversed(attention), reversed(attention_gradients), strict=True):
         positive = (gradient * matrix).relu_()
         added = added + _row_times(identity + added, positive).mean(1)
@@ -96,6 +94,7 @@ def gradient_rollout(
     attention: Sequence[Tensor],
     attention_gradients: Sequence[Tensor],
     readout_relevance: Tensor,
+    latent_pool: LatentPool | None,
     token_layout: TargetLayer,
     settings: GradientRolloutSettings,
 ) -> Tensor:
@@ -111,15 +110,18 @@ def gradient_rollout(
         attention: A.
         attention_gradients: ∇A = dy_c/dA.
         readout_relevance: (b, 1 or h, N) weights by which the class reads the tokens.
+        latent_pool: The attention pool of the head; None if it reads fixed weights.
         token_layout: Where the patches are.
         settings: The share that is dropped.
     """
-    row = readout_relevance.mean(1).relu()
+    start = readout_relevance.mean(1).relu()
+    identity, added = _parts(start, latent_pool)
     for matrix, gradient in zip(reversed(attention), reversed(attention_gradients), strict=True):
         fused = without_smallest((gradient * matrix).mean(1).relu_(), settings.discard)
-        row = row / (1 + fused.sum(-1))
-        row = row + torch.einsum("bi,bij->bj", row, fused)
-    return on_grid(row, token_layout)
+        sums = 1 + fused.sum(-1)
+        identity, added = identity / sums, added / sums
+        added = added + torch.einsum("bi,bij->bj", identity + added, fused)
+    return on_grid(added, token_layout)
 
 
 def without_smallest(matrix: Tensor, share: float) -> Tensor:
@@ -135,6 +137,12 @@ def without_smallest(matrix: Tensor, share: float) -> Tensor:
         return matrix
     largest_dropped = flat.kthvalue(count, dim=1).values
     return matrix.masked_fill(matrix <= largest_dropped[:, None, None], 0)
+
+
+def _parts(start: Tensor, latent_pool: LatentPool | None) -> tuple[Tensor, Tensor]:
+    """Split a starting row into what went through no attention yet, and what did: a latent's."""
+    nothing = torch.zeros_like(start)
+    return (start, nothing) if latent_pool is None else (nothing, start)
 
 
 def _row_times(row: Tensor, matrix: Tensor) -> Tensor:

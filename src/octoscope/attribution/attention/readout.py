@@ -51,6 +51,32 @@ class LatentPool:
         return torch.einsum("bhd,bhnd->bhn", by_head, self.values)
 
 
+@dataclass(frozen=True)
+class LayerScores:
+    """What the head says of the tokens after every block.
+
+    Attributes:
+        tokens: (L·b, N, D) the tokens, out of the graph of their own layers.
+        scores: (L·b, K) the scores, in a graph from them.
+        count: L.
+    """
+
+    tokens: Tensor
+    scores: Tensor
+    count: int
+
+    @property
+    def by_layer(self) -> Tensor:
+        """(b, L, K)."""
+        return self.scores.unflatten(0, (self.count, -1)).transpose(0, 1)
+
+    def gradients(self, classes: Tensor) -> tuple[Tensor, ...]:
+        """Return ds^l_c/dZ^l of every layer: L tensors (b, N, D)."""
+        chosen = self.by_layer[torch.arange(len(classes)), :, classes].sum()
+        (found,) = torch.autograd.grad(chosen, self.tokens, retain_graph=True)
+        return found.chunk(self.count)
+
+
 def scores_of(batch: Batch, tokens: Tensor) -> Tensor:
     """Return what the model would say if these were the tokens after the last block.
 
@@ -68,7 +94,7 @@ def scores_of(batch: Batch, tokens: Tensor) -> Tensor:
     network: Any = batch.attention.network
     repeats = len(tokens) // len(batch.images)
     images = batch.images.repeat(repeats, *[1] * (batch.images.ndim - 1))
-    hook = network.norm.register_forward_pre_hook(lambda _module, _inputs: (tokens,))
+    hook = network.norm.register_forward_pre_hook(lambda _m, _i: (tokens.view_as(tokens),))
     try:
         with turned((network, "blocks", nn.Sequential())):
             return logits_of(batch.module(images))

@@ -9,7 +9,13 @@ from octoscope.attribution.attention.legrad import legrad
 from octoscope.attribution.method import Method
 from octoscope.models.attention import find_attention
 
-_GRADIENTS = ("attention", "attention_gradients", "readout_relevance", "token_layout")
+_GRADIENTS = (
+    "attention",
+    "attention_gradients",
+    "readout_relevance",
+    "latent_pool",
+    "token_layout",
+)
 
 
 def _has_attention(module: nn.Module) -> None:
@@ -81,7 +87,7 @@ ROWS: tuple[Method, ...] = (
         "Chefer's relevance",
         "attention",
         chains.chefer,
-        (*_GRADIENTS, "latent_pool"),
+        _GRADIENTS,
         "Chefer et al., ICCV 2021, Eq 5-6",
         rectified=False,
         unsigned=True,
@@ -95,7 +101,7 @@ ROWS: tuple[Method, ...] = (
         "LeGrad",
         "attention",
         legrad,
-        ("layer_sensitivity", "token_layout"),
+        ("layer_scores", "layer_sensitivity", "classes", "token_layout"),
         "Bousselham et al., arXiv 2404.03214, section 3",
         rectified=False,
         unsigned=True,

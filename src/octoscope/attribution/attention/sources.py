@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from octoscope.attribution.attention.readout import (
     LatentPool,
+    LayerScores,
     latent_pool,
     require_same,
     scores_of,
@@ -108,17 +109,13 @@ def last_row_gradients(batch: Batch) -> Tensor:
     return batch.evidence.gradients(batch.classes, [name])[name][:, :, _stack(batch).read].mean(2)
 
 
-def layer_scores(batch: Batch) -> tuple[Tensor, Tensor]:
-    """Return the tokens after every block, cut from their graph, and the head's scores of them.
-
-    Returns:
-        (L·b, N, D), from which a graph leads to (L·b, K).
-    """
+def layer_scores(batch: Batch) -> LayerScores:
+    """Return the tokens after every block, cut from their graph, and the head's scores of them."""
     blocks = [batch.evidence.recorded[layer.block_name] for layer in _stack(batch).layers]
     tokens = torch.cat(blocks).detach().requires_grad_()
-    scores = scores_of(batch, tokens)
-    require_same(scores[-len(batch.images) :], batch.evidence.logits)
-    return tokens, scores
+    found = LayerScores(tokens, scores_of(batch, tokens), len(blocks))
+    require_same(found.by_layer[:, -1], batch.evidence.logits)
+    return found
 
 
 def layer_sensitivity(batch: Batch) -> Tensor:
@@ -130,18 +127,11 @@ def layer_sensitivity(batch: Batch) -> Tensor:
     Returns:
         (b, L, N).
     """
-    stack, recorded = _stack(batch), batch.evidence.recorded
-    tokens, scores = batch["layer_scores"]
-    wanted = batch.classes.repeat(len(stack.layers))[:, None]
-    (ends,) = torch.autograd.grad(scores.gather(1, wanted).sum(), tokens, retain_graph=True)
+    recorded, ends = batch.evidence.recorded, batch["layer_scores"].gradients(batch.classes)
     found = []
-    for layer, end in zip(stack.layers, ends.chunk(len(stack.layers)), strict=True):
-        (gradient,) = torch.autograd.grad(
-            recorded[layer.block_name],
-            recorded[layer.name],
-            grad_outputs=end,
-            retain_graph=True,
-        )
+    for layer, end in zip(_stack(batch).layers, ends, strict=True):
+        block, matrix = recorded[layer.block_name], recorded[layer.name]
+        (gradient,) = torch.autograd.grad(block, matrix, grad_outputs=end, retain_graph=True)
         found.append(gradient.relu_().mean((1, 2)))
     return torch.stack(found, dim=1)
 
@@ -177,16 +167,31 @@ def backward_to_the_last(sizing: Sizing) -> float:
     return _tail(sizing.attention, -1) / _weights(sizing.attention.network)
 
 
-def scores_inside_every_block(sizing: Sizing) -> float:
-    """From the tokens after every block to its attention.
+def patches_once_more(sizing: Sizing) -> float:
+    """Call the model with other tokens than its patches, if its head has a pool to look into."""
+    assert sizing.attention is not None
+    return _patches(sizing) if sizing.attention.pooling == "map" else 0.0
 
-    The patches are embedded once more per layer, so that the model can be called with other tokens.
-    """
+
+def patches_once_per_layer(sizing: Sizing) -> float:
+    """Call the model with the tokens of every layer."""
+    assert sizing.attention is not None
+    return _patches(sizing) * len(sizing.attention.layers)
+
+
+def backward_inside_every_block(sizing: Sizing) -> float:
+    """From the tokens after every block to its attention."""
     assert sizing.attention is not None
     stack = sizing.attention
-    layers = range(len(stack.layers))
-    again = _weights(stack.network.patch_embed) * len(layers)
-    return (again + sum(_tail(stack, index) for index in layers)) / _weights(stack.network)
+    tails = sum(_tail(stack, index) for index in range(len(stack.layers)))
+    return tails / _weights(stack.network)
+
+
+def _patches(sizing: Sizing) -> float:
+    """Share of the patch embedding, which runs whenever the model is called."""
+    assert sizing.attention is not None
+    network = sizing.attention.network
+    return _weights(network.patch_embed) / _weights(network)
 
 
 def _tail(stack: AttentionStack, index: int) -> int:
@@ -228,6 +233,7 @@ SOURCES: tuple[Source, ...] = (
         latent_pool,
         "the attention pool of the head",
         captures=_needs("attention", "blocks"),
+        cost=patches_once_more,
     ),
     Source(
         "readout",
@@ -261,6 +267,7 @@ SOURCES: tuple[Source, ...] = (
         layer_scores,
         "the head on the tokens of every block",
         captures=_needs("attention", "attention gradient", "blocks"),
+        cost=patches_once_per_layer,
     ),
     Source(
         "layer_sensitivity",
@@ -268,6 +275,6 @@ SOURCES: tuple[Source, ...] = (
         "one backward inside every block, from its tokens to its attention",
         per_class=True,
         captures=_needs("attention", "attention gradient", "blocks"),
-        cost=scores_inside_every_block,
+        cost=backward_inside_every_block,
     ),
 )
