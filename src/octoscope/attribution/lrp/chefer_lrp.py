@@ -19,8 +19,12 @@ def chefer_lrp(
 
     Chefer, Gur & Wolf, CVPR 2021, equations 13-14 (which count blocks from the output). The row is
     that of the class token (of class and distillation token, their mean), or the mean over the
-    tokens pooled. Rows are not normalised, as in the paper. Only the row is ever computed:
+    tokens pooled. Rows are not normalised, as in the paper. Only the row r is ever computed:
     r ← r + r E_h[(∇A_b ⊙ R_b)⁺], from the last block to the first, as relevance comes by.
+
+    What the identity alone gives is left out. It is nothing at the patches of a class token's row;
+    in a mean it is 1/n at every one of n patches, which says nothing and in which the rest would
+    drown.
 
     Args:
         lrp_recording: What relevance is propagated with.
@@ -31,12 +35,13 @@ def chefer_lrp(
         The patches of the row, (b, *grid), not negative.
     """
     layers = lrp_recording.stack.layers[::-1]
-    row = _row_read(lrp_recording)
+    start = _row_read(lrp_recording)
+    gained = torch.zeros_like(start)  # r less what it starts with
     relevances = propagated(lrp_recording, lrp_recording.seed(classes))
     for layer, relevance in zip(layers, relevances, strict=True):
         weighed = (lrp_gradients[layer.name] * relevance).relu().mean(1)  # (b, N, N)
-        row = row + (row[:, None] @ weighed)[:, 0]
-    return lrp_recording.map_of(row)
+        gained = gained + ((start + gained)[:, None] @ weighed)[:, 0]
+    return lrp_recording.map_of(gained)
 
 
 def propagated(recording: Recording, relevance: Tensor) -> Iterator[Tensor]:

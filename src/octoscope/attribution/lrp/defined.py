@@ -89,7 +89,7 @@ def _unlike_vit(stack: AttentionStack) -> str | None:
         block, attention = layer.block, layer.attention
         if type(block) is not Block:
             return f"has blocks of another kind ({type(block).__name__})"
-        if type(attention) is Attention and attention.gate is not None:
+        if getattr(attention, "gate", None) is not None:
             return "gates its attention"
         if type(attention) is not Attention:
             return f"has an attention of another kind ({type(attention).__name__})"

@@ -48,13 +48,8 @@ def positive_products(inputs: Tensor, weight: Tensor) -> Tensor:
 
 
 def mean(relevance: Tensor, inputs: Tensor) -> Tensor:
-    """Give relevance (b, D) of a mean over tokens to the positive ones of (b, N, D), as `linear`.
-
-    Where a channel has no positive token, all are alike, and its relevance is shared by size.
-    """
+    """Give relevance (b, D) of a mean over tokens to those of (b, N, D), as `linear` does."""
     positive = inputs.clamp(min=0)
-    total = positive.sum(1, keepdim=True)
-    positive = torch.where(total > 0, positive, inputs)
     return positive * ratio(relevance[:, None], positive.sum(1, keepdim=True))
 
 
