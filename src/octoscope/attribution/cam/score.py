@@ -6,7 +6,6 @@ import torch
 from torch import Tensor
 
 from octoscope.attribution.display import normalise, upsample
-from octoscope.attribution.memory import in_pieces
 from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.source import Batch
 
@@ -36,20 +35,17 @@ def channel_scores(batch: Batch) -> Tensor:
     everywhere has H_k = 0. The image is masked as it is given to the model: for a `Classifier`
     before it normalises, so that 0 is black.
     """
-    a = batch["activations"]
-    channels = a.shape[1]
+    a, images = batch["activations"], batch.images
+    size, channels = images.shape[2:], a.shape[1]
 
-    def masked_logits(rows: Tensor) -> Tensor:
+    def seen_through(rows: Tensor) -> Tensor:
+        rows = rows.to(a.device)
         image, channel = rows // channels, rows % channels
-        seen = normalise(upsample(a[image, channel], batch.images.shape[2:]), batch.images.ndim - 2)
-        return batch.forward(batch.images[image] * seen[:, None].to(batch.images.dtype))
+        masks = normalise(upsample(a[image, channel], size), len(size))
+        return images[image] * masks[:, None].to(images.dtype)
 
-    rows = torch.arange(len(a) * channels, device=a.device)
-    # The first row measures how many images fit, and no more masks than that exist at a time.
-    logits = [masked_logits(rows[:1])]
-    if len(rows) > 1:
-        logits.append(in_pieces(masked_logits, rows[1:], batch.forward.images_per_pass or 1)[0])
-    return torch.cat(logits).unflatten(0, (len(a), channels))
+    logits = batch.forward.made(seen_through, len(a) * channels)
+    return logits.unflatten(0, (len(a), channels))
 
 
 def one_per_channel(sizing: Sizing) -> float:
