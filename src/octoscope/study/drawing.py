@@ -85,7 +85,7 @@ class Wish:
 
 def tell(sentence: str) -> None:
     """Print a sentence for a person to read."""
-    console.print(sentence, highlight=False, markup=False)
+    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(eq=False)
@@ -200,7 +200,8 @@ class Drawing:
     def _page_of_models(self, method: str) -> Path:
         rows = self._crossed.pop(method)
         about = METHODS[method]
-        title = f"{about.title} of {len(self.models)} models"
+        models = f"{len(self.models)} model{'s' if len(self.models) > 1 else ''}"
+        title = f"{about.title} of {models}"
         drawn = comparison_png(rows, title=title, note=f"{about.sentence} {OWN_SCALE}")
         return self._write(f"models-{method}", drawn)
 
@@ -218,7 +219,9 @@ class Drawing:
                 yield self._page_of_heads(one.model.name)
 
     def _page_of_heads(self, name: str) -> Path:
-        drawn = heads_png(self._heads.pop(name), title=f"{name}: attention heads")
+        drawn = heads_png(
+            self._heads.pop(name), title=f"{name}: attention heads", note=METHODS[HEADS].sentence
+        )
         return self._write(f"heads-{name}", drawn)
 
     def _patches(self, seen: Sequence[Explained]) -> Iterator[Path]:

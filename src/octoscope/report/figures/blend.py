@@ -18,6 +18,9 @@ HEAVY_TAIL = 99.5
 """Maps of single pixels can have a few values far above all others, which would leave the rest
 dark. Where this percentile of the magnitude is below half of the largest, colours end at it."""
 
+VEIL = (18, 36, 84)
+"""Colour of what a mask leaves out."""
+
 
 def colour_limit(values: np.ndarray) -> tuple[float, bool]:
     """Return the magnitude at which the colours of a map end, and whether values lie beyond it.
@@ -80,7 +83,11 @@ def faded(image: np.ndarray) -> np.ndarray:
     return np.repeat(pale[..., None], 3, axis=2)
 
 
-def spotlit(image: np.ndarray, chosen: np.ndarray, dimmed: float = 0.25) -> np.ndarray:
-    """Return a scan ``(H, W)`` as RGB, dark wherever the mask `chosen` (H, W) is not set."""
-    grey = np.where(chosen, image, dimmed * image.astype(np.float32))
-    return np.repeat(np.rint(grey).astype(np.uint8)[..., None], 3, axis=2)
+def spotlit(image: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return a scan ``(H, W)`` as RGB, under a dark veil where the mask `chosen` is not set.
+
+    The veil is blue: the scan's own black stays black where it is chosen.
+    """
+    grey = np.repeat(image[..., None].astype(np.float32), 3, axis=2)
+    veiled = 0.3 * grey + np.array(VEIL, dtype=np.float32)
+    return np.rint(np.where(chosen[..., None], grey, veiled)).astype(np.uint8)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -99,7 +98,7 @@ class Bar:
     def ticks(self) -> list[tuple[float, str]]:
         """Place in [0, 1] and text of every tick."""
         above, below = ("≥", "≤") if self.beyond else ("", "")
-        most = re.sub(r"e([+-])0*(\d)", lambda e: f"e{e[1].strip('+')}{e[2]}", f"{self.most:.2g}")
+        most = compact(self.most)
         top = (1.0, f"{above}{most}")
         if not self.signed:
             return [(0.0, "0"), top]
@@ -174,6 +173,14 @@ class Words:
 
 
 Cell = Picture | Bars | Words
+
+
+def compact(value: float) -> str:
+    """Write a positive number with two digits, short enough to stand beside a colour bar."""
+    if 0.01 <= value < 1000:
+        return f"{value:.2g}" if value < 100 else f"{value:.0f}"
+    digits, power = f"{value:.1e}".split("e")
+    return f"{digits}e{int(power)}"
 
 
 def scan_picture(scan: Scan, title: str = "scan", claim: str = "") -> Picture:

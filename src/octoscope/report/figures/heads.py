@@ -68,12 +68,13 @@ def stretched(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return mask[np.ix_(rows, columns)]
 
 
-def heads_png(scans: Sequence[Heads], *, title: str, share: float = SHARE) -> bytes:
+def heads_png(scans: Sequence[Heads], *, title: str, note: str = "", share: float = SHARE) -> bytes:
     """Draw, per scan, every head's map and below it the patches that hold most of its mass.
 
     Args:
         scans: One row pair per scan; more heads than `MOST_ACROSS` go on below.
         title: What the model is called.
+        note: What the maps are.
         share: Share of the mass that the mask holds.
 
     Returns:
@@ -90,11 +91,8 @@ def heads_png(scans: Sequence[Heads], *, title: str, share: float = SHARE) -> by
         for start, stop in blocks(len(above), MOST_ACROSS):
             strips.append(Strip(above[start:stop], seen.name if start == 0 else ""))
             strips.append(Strip(below[start:stop]))
-    note = (
-        f"Attention of the last block; below each map, the patches that hold {100 * share:.0f} % "
-        "of its mass."
-    )
-    return sheet_png(strips, title=title, note=note, widest=1.9)
+    about = f"Below each map, the patches that hold {100 * share:.0f} % of its mass."
+    return sheet_png(strips, title=title, note=f"{note} {about}".strip(), widest=1.9)
 
 
 def _mask(scan: Scan, values: np.ndarray, share: float) -> Picture:

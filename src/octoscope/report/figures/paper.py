@@ -16,14 +16,16 @@ class Paper:
 
     Attributes:
         columns: Cells of the widest row.
-        picture: Width and height of a picture.
+        picture: Width of a picture.
+        heights: Height of the pictures of each row.
         headings: Whether each row has a heading.
         notes: Lines below the title.
         legend: Lines of the legend.
     """
 
     columns: int
-    picture: tuple[float, float]
+    picture: float
+    heights: tuple[float, ...]
     headings: tuple[bool, ...]
     notes: int = 0
     legend: int = 0
@@ -31,7 +33,7 @@ class Paper:
     @property
     def width(self) -> float:
         """Of the page."""
-        return 2 * MARGIN + self.columns * (self.picture[0] + GUTTER)
+        return 2 * MARGIN + self.columns * (self.picture + GUTTER)
 
     @property
     def height(self) -> float:
@@ -41,11 +43,10 @@ class Paper:
     def box(self, row: int, column: int) -> tuple[float, float, float, float]:
         """Return left, top, width and height of a picture, from the page's upper left corner."""
         heading = HEADING if self.headings[row] else 0
-        left = MARGIN + column * (self.picture[0] + GUTTER)
-        return left, self._top(row) + heading + CAPTION, *self.picture
+        left = MARGIN + column * (self.picture + GUTTER)
+        return left, self._top(row) + heading + CAPTION, self.picture, self.heights[row]
 
     def _top(self, row: int) -> float:
         """Return where a row begins, below all before it."""
-        above = sum(self.headings[:row]) * HEADING
-        each = CAPTION + self.picture[1] + GAP
-        return MARGIN + HEADER + self.notes * LEGEND + above + row * each
+        above = sum(self.headings[:row]) * HEADING + sum(self.heights[:row])
+        return MARGIN + HEADER + self.notes * LEGEND + above + row * (CAPTION + GAP)

@@ -53,12 +53,17 @@ def sheet_png(strips: Sequence[Strip], *, title: str, note: str = "", widest: fl
     """
     cells = [cell for strip in strips for cell in strip.cells if cell is not None]
     columns = max(len(strip.cells) for strip in strips)
-    picture = _picture_size(cells, widest)
-    room = columns * (picture[0] + GUTTER)
+    picture = _picture_width(cells, widest)
+    room = columns * (picture + GUTTER)
     notes = wrapped(note, room, CAPTION_SIZE).splitlines() if note else []
     legend = _legend_lines(_lesions(cells), room)
     paper = Paper(
-        columns, picture, tuple(bool(strip.heading) for strip in strips), len(notes), len(legend)
+        columns,
+        picture,
+        tuple(min(picture * _ratio(strip.cells), 1.5 * widest) for strip in strips),
+        tuple(bool(strip.heading) for strip in strips),
+        len(notes),
+        len(legend),
     )
     with style():
         page = _Page(paper)
@@ -77,13 +82,15 @@ def sheet_png(strips: Sequence[Strip], *, title: str, note: str = "", widest: fl
         return page.png()
 
 
-def _picture_size(cells: Sequence[Cell], widest: float) -> tuple[float, float]:
-    """Return width and height that give every picture room and are not much taller than wide."""
-    ratios = [cell.pixels.shape[0] / cell.pixels.shape[1] for cell in cells
-              if isinstance(cell, Picture)]  # fmt: skip
-    ratio = max(ratios, default=0.6)
-    width = max(min(widest, 1.25 * widest / ratio), min(NARROWEST, widest))
-    return width, min(width * ratio, 1.5 * widest)
+def _ratio(cells: Sequence[Cell | None]) -> float:
+    """Return how many times taller than wide the tallest picture is."""
+    shapes = [cell.pixels.shape for cell in cells if isinstance(cell, Picture)]
+    return max((shape[0] / shape[1] for shape in shapes), default=0.6)
+
+
+def _picture_width(cells: Sequence[Cell], widest: float) -> float:
+    """Return a width at which no picture is much taller than wide ones are wide."""
+    return max(min(widest, 1.25 * widest / _ratio(cells)), min(NARROWEST, widest))
 
 
 def _lesions(cells: Sequence[Cell]) -> dict[str, str]:
@@ -242,7 +249,7 @@ class _Page:
         for spine in ("left", "bottom"):
             axes.spines[spine].set_color(RULE)
         for place, value in zip(places, shown.values(), strict=True):
-            text = f"{value:+.1f}".replace("-", "−") if cell.signed else f"{value:.2f}"
+            text = f"{value:+.2f}".replace("-", "−") if cell.signed else f"{value:.2f}"
             axes.annotate(text, (1, place), xycoords=("axes fraction", "data"), xytext=(4, 0),
                           textcoords="offset points", va="center",
                           size=CAPTION_SIZE - 0.5)  # fmt: skip
