@@ -1,10 +1,12 @@
-"""Draw every CAM method on one phantom, with the lesions outlined.
+"""Draw the methods of some families on one phantom and one real scan, lesions outlined.
 
     octoscope study docs/figures/methods.yaml
-    python docs/figures/methods.py studies/methods docs/figures/methods.png
+    octoscope study docs/figures/methods.yaml --data FOLDER --out studies/methods-real
+    python docs/figures/methods.py studies/methods studies/methods-real \\
+        --model resnet18 --families cam --out docs/figures/cam.png
 
-The scan is chosen by rule: of the validation scans that the study's first model tells right, the
-one with the largest lesions.
+A scan is chosen by rule, the same for every figure: of the validation scans that all models of its
+study tell right, the one with the largest lesions. Consensus is of the seven CAM methods.
 """
 
 from __future__ import annotations
@@ -22,25 +24,29 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 
 from octoscope.attribution.explain import explain
+from octoscope.attribution.maps import Maps
 from octoscope.attribution.registry import METHODS
 from octoscope.data.cache import ScanCache
 from octoscope.evaluation.predictions import read_predictions
 from octoscope.models.classifier import Classifier
 from octoscope.report.figures.overlay import palette
+from octoscope.study.config import CAM_METHODS
 from octoscope.study.folder import RunFolder, StudyFolder
 
 COLUMNS = 4
 OUTLINE = "#39e600"
 
 
-def chosen_row(run: RunFolder, cache: ScanCache) -> int:
-    """Return the cache row of the rightly predicted validation scan with the largest lesions."""
-    said = read_predictions(run.predictions("val"))
-    right = set(said.loc[said["label"] == said["predicted"], "scan"])
+def chosen_row(runs: list[RunFolder], cache: ScanCache) -> int:
+    """Return the cache row of the scan told right by all runs with the largest lesions."""
+    right: set[str] | None = None
+    for run in runs:
+        said = read_predictions(run.predictions("val"))
+        told = set(said.loc[said["label"] == said["predicted"], "scan"])
+        right = told if right is None else right & told
     row_of = {path: row for row, path in enumerate(cache.table.frame["path"])}
-    assert cache.masks is not None
-    rows = [row for path, row in row_of.items() if path in right]
-    return max(rows, key=lambda row: int(np.count_nonzero(cache.masks[row])))
+    assert cache.masks is not None and right
+    return max((row_of[path] for path in right), key=lambda row: int((cache.masks[row] != 0).sum()))
 
 
 def show(axis: Axes, image: np.ndarray, mask: np.ndarray, title: str) -> None:
@@ -52,9 +58,8 @@ def show(axis: Axes, image: np.ndarray, mask: np.ndarray, title: str) -> None:
     axis.set_yticks([])
 
 
-def overlay(axis: Axes, values: np.ndarray) -> None:
+def overlay(axis: Axes, values: np.ndarray, *, signed: bool) -> None:
     """Lay a map over its scan, zero where it is, with a colour bar."""
-    signed = bool((values < 0).any())
     most = float(np.abs(values).max()) or 1.0
     drawn = axis.imshow(
         values,
@@ -68,38 +73,76 @@ def overlay(axis: Axes, values: np.ndarray) -> None:
     bar.outline.set_visible(False)
 
 
+def wanted(families: list[str]) -> list[str]:
+    """Return what to ask for: consensus needs methods to agree."""
+    return [*CAM_METHODS, "consensus"] if "consensus" in families else families
+
+
+def pictures(maps: Maps, families: list[str]) -> dict[str, np.ndarray]:
+    """Return title → map of every method of the families; of heads, each one."""
+    found: dict[str, np.ndarray] = {}
+    for name in maps:
+        method = METHODS[name]
+        if method.family not in families:
+            continue
+        values = maps[name][0].numpy()
+        if method.parts:
+            found |= {f"{method.title}, {i + 1}": one for i, one in enumerate(values)}
+        else:
+            found[method.title] = values
+    return found
+
+
+def draw(study: Path, model: str, families: list[str], what: str) -> tuple[list, str]:
+    """Return the cells to draw for a study: (image, mask, title, map or None, signed)."""
+    runs = StudyFolder(study).runs
+    cache = runs[0].open_cache()
+    row = chosen_row(runs, cache)
+    image, mask = np.array(cache.images[row]), np.array(cache.masks[row])
+    run = next(run for run in runs if run.info["model"] == model)
+    classifier = Classifier.load(run.model)
+    maps = explain(classifier, torch.from_numpy(image)[None, None].float() / 255, wanted(families))
+    target = int(maps.targets[0])
+    name, probability = classifier.classes[target], float(maps.logits.softmax(1)[0, target])
+    cells = [(image, mask, f"{what}: {name}, p = {probability:.2f}", None, False)]
+    signed = {METHODS[key].title for key in maps if METHODS[key].signed}
+    for title, values in pictures(maps, families).items():
+        cells.append((image, mask, title, values, title in signed or bool((values < 0).any())))
+    lesions = ", ".join(cache.table.lesions[value] for value in np.unique(mask) if value)
+    return cells, f"{what}: {cache.table.frame['path'][row]} ({lesions})"
+
+
 def main() -> None:
     """Read the command line and write the figure."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("study", type=Path, help="folder of a finished study with lesion masks")
-    parser.add_argument("out", type=Path, help="the figure, a PNG file")
+    parser.add_argument("phantom", type=Path, help="finished study of phantoms")
+    parser.add_argument("real", type=Path, help="finished study of real scans with lesion masks")
+    parser.add_argument("--model", default="resnet18", help="model of both studies")
+    parser.add_argument("--families", nargs="+", default=["cam"])
+    parser.add_argument("--out", type=Path, required=True, help="the figure, a PNG file")
     options = parser.parse_args()
-    run = RunFolder.open(StudyFolder(options.study).runs[0])
-    cache = run.open_cache()
-    row = chosen_row(run, cache)
-    image, mask = np.array(cache.images[row]), np.array(cache.masks[row])
-    classifier = Classifier.load(run.model)
-    maps = explain(classifier, torch.from_numpy(image)[None, None].float() / 255, "all")
-    target = int(maps.targets[0])
-    probability = float(maps.logits.softmax(1)[0, target])
-
-    rows = -(-(1 + len(maps)) // COLUMNS)
-    height, width = image.shape
-    size = (3.4 * COLUMNS, (3.0 * height / width + 0.35) * rows)
-    figure, axes = plt.subplots(rows, COLUMNS, figsize=size, layout="constrained", squeeze=False)
-    panels = axes.ravel()
-    claim = f"{classifier.classes[target]}, p = {probability:.2f}"
-    show(panels[0], image, mask, f"phantom, {claim}")
-    for axis, method in zip(panels[1:], maps, strict=False):
-        known = METHODS[method]
-        about = f"for {classifier.classes[target]}" if known.class_specific else "of no class"
-        show(axis, image, mask, f"{known.title}, {about}")
-        overlay(axis, maps[method][0].numpy())
-    for axis in panels[1 + len(maps) :]:
-        axis.set_axis_off()
-    figure.savefig(options.out, dpi=120)
-    lesions = [cache.table.lesions[value] for value in np.unique(mask) if value]
-    print(f"{options.out}: {cache.table.frame['path'][row]} ({', '.join(lesions)})")
+    halves = [
+        draw(study, options.model, options.families, what)
+        for study, what in ((options.phantom, "phantom"), (options.real, "real scan"))
+    ]
+    count = len(halves[0][0])
+    columns = min(COLUMNS, count)
+    rows = -(-count // columns)
+    height, width = halves[0][0][0][0].shape
+    size = (3.4 * columns, (3.0 * height / width + 0.35) * 2 * rows)
+    figure, axes = plt.subplots(
+        2 * rows, columns, figsize=size, layout="constrained", squeeze=False
+    )
+    for half, (cells, _) in enumerate(halves):
+        panels = axes[half * rows : (half + 1) * rows].ravel()
+        for axis, (image, mask, title, values, signed) in zip(panels, cells, strict=False):
+            show(axis, image, mask, title)
+            if values is not None:
+                overlay(axis, values, signed=signed)
+        for axis in panels[len(cells) :]:
+            axis.set_axis_off()
+    figure.savefig(options.out, dpi=100)
+    print(f"{options.out}\n" + "\n".join(said for _, said in halves))
 
 
 if __name__ == "__main__":
