@@ -2,49 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor
 
+from octoscope.attribution.attention.last_layer import on_grid
 from octoscope.attribution.lrp import zplus
 from octoscope.attribution.lrp.recording import Recording, heads
+from octoscope.models.layout import TargetLayer
 
 
 def chefer_lrp(
-    lrp_recording: Recording, lrp_gradients: Mapping[str, Tensor], classes: Tensor
+    attention: Sequence[Tensor],
+    attention_gradients: Sequence[Tensor],
+    lrp_recording: Recording,
+    logit_relevance: Tensor,
+    readout: Tensor,
+    token_layout: TargetLayer,
 ) -> Tensor:
-    """Return the row of C = Ā_B … Ā_1 that the head reads, with Ā_b = I + E_h[(∇A_b ⊙ R_b)⁺].
+    """Return the row of C = Ā_L … Ā_1 that the head reads, with Ā_l = I + E_h[(∇A_l ⊙ R_l)⁺].
 
-    Chefer, Gur & Wolf, CVPR 2021, equations 13-14 (which count blocks from the output). The row is
+    Chefer, Gur & Wolf, CVPR 2021, equations 13-14 (which count layers from the output). The row is
     that of the class token (of class and distillation token, their mean), or the mean over the
     tokens pooled. Rows are not normalised, as in the paper. Only the row r is ever computed:
-    r ← r + r E_h[(∇A_b ⊙ R_b)⁺], from the last block to the first, as relevance comes by.
+    r ← r + r E_h[(∇A_l ⊙ R_l)⁺], from the last layer to the first, as relevance comes by.
 
     What the identity alone gives is left out. It is nothing at the patches of a class token's row;
     in a mean it is 1/n at every one of n patches, which says nothing and in which the rest would
     drown.
 
     Args:
-        lrp_recording: What relevance is propagated with.
-        lrp_gradients: Name of layer to ∇A = dy_c/dA, (b, heads, N, N).
-        classes: (b,) c.
+        attention: A, L tensors (b, h, N, N).
+        attention_gradients: ∇A = dy_c/dA, the same shapes.
+        lrp_recording: What the layers saw, by which relevance is propagated.
+        logit_relevance: R of the logits, (b, K).
+        readout: Weights by which the head reads the tokens, (b, 1, N).
+        token_layout: Where the patches are.
 
     Returns:
-        The patches of the row, (b, *grid), not negative.
+        (b, *grid), not negative.
     """
-    layers = lrp_recording.stack.layers[::-1]
-    start = _row_read(lrp_recording)
+    start = readout[:, 0]
     gained = torch.zeros_like(start)  # r less what it starts with
-    relevances = propagated(lrp_recording, lrp_recording.seed(classes))
-    for layer, relevance in zip(layers, relevances, strict=True):
-        weighed = (lrp_gradients[layer.name] * relevance).relu().mean(1)  # (b, N, N)
+    relevances = propagated(lrp_recording, attention, logit_relevance)
+    for gradient, relevance in zip(reversed(attention_gradients), relevances, strict=True):
+        weighed = (gradient * relevance).relu().mean(1)  # (b, N, N)
         gained = gained + ((start + gained)[:, None] @ weighed)[:, 0]
-    return lrp_recording.map_of(gained)
+    return on_grid(gained, token_layout)
 
 
-def propagated(recording: Recording, relevance: Tensor) -> Iterator[Tensor]:
+def propagated(
+    recording: Recording, attention: Sequence[Tensor], relevance: Tensor
+) -> Iterator[Tensor]:
     """Propagate relevance of the logits to every attention matrix.
 
     Norms, GELU, softmax and layer scale, which mix nothing or only rescale, hand relevance on as
@@ -52,35 +63,35 @@ def propagated(recording: Recording, relevance: Tensor) -> Iterator[Tensor]:
 
     Args:
         recording: What the layers saw.
+        attention: A of every layer, first to last, L tensors (b, h, N, N).
         relevance: R of the logits, (b, K).
 
     Yields:
-        R_b, (b, heads, N, N), from the last block to the first.
+        R of A, the same shapes, from the last layer to the first.
     """
     relevance = _before_head(recording, relevance)  # (b, N, D)
-    for layer in recording.stack.layers[::-1]:
-        block, attention = cast(Any, layer.block), cast(Any, layer.attention)
+    for layer, matrix in zip(reversed(recording.stack.layers), reversed(attention), strict=True):
+        block, part = cast(Any, layer.block), cast(Any, layer.attention)
         tokens, attended = recording.inputs[block], recording.outputs[block.drop_path1]
         mlp = recording.outputs[block.drop_path2]
         query, key, value = recording.projections(layer)
-        matrix = recording.matrices[layer.name].to(value.dtype)
 
         passed, changed = zplus.add(relevance, tokens + attended, mlp)
         changed = recording.through(block.mlp.fc2, changed)
         relevance = passed + recording.through(block.mlp.fc1, changed)
 
         passed, changed = zplus.add(relevance, tokens, attended)
-        changed = recording.through(attention.proj, changed)
+        changed = recording.through(part.proj, changed)
         changed = changed.unflatten(-1, (query.shape[1], -1)).transpose(1, 2)  # (b, heads, N, d)
-        of_matrix, of_value = zplus.matmul(changed, matrix, value)
+        of_matrix, of_value = zplus.matmul(changed, matrix.to(value.dtype), value)
         yield of_matrix
         if layer is recording.stack.layers[0]:
-            return
+            return  # nothing is asked of what comes before
 
         of_query, of_key = zplus.matmul(of_matrix, query, key.mT)
         of_all = torch.stack([of_query, of_key.mT, of_value], 2)  # (b, heads, 3, N, d)
         of_all = of_all.permute(0, 3, 2, 1, 4).flatten(2)  # (b, N, 3 heads d), as the layer has it
-        relevance = passed + recording.through(attention.qkv, of_all)
+        relevance = passed + recording.through(part.qkv, of_all)
 
 
 def _before_head(recording: Recording, relevance: Tensor) -> Tensor:
@@ -101,10 +112,3 @@ def _before_head(recording: Recording, relevance: Tensor) -> Tensor:
         else zplus.mean(pooled[0], tokens[:, read])
     )
     return found
-
-
-def _row_read(recording: Recording) -> Tensor:
-    """Return which tokens the head reads, as weights (b, N) of sum 1."""
-    row = torch.zeros_like(recording.outputs[recording.stack.layers[-1].block][:, :, 0])
-    row[:, recording.stack.read] = 1
-    return row / row.sum(1, keepdim=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -13,8 +13,6 @@ from torch.nn import functional as F
 
 from octoscope.attribution.lrp import zplus
 from octoscope.models.attention import AttentionLayer, AttentionStack, find_attention
-from octoscope.models.layers import layout_of
-from octoscope.models.layout import TargetLayer
 from octoscope.models.probe import logits_of
 
 
@@ -24,22 +22,18 @@ class Recording:
 
     Attributes:
         stack: The transformer.
-        matrices: Name of layer to its A, (b, heads, N, N).
         inputs: Layer to its input.
         outputs: Layer to its output.
         network_logits: (b, K) what the transformer gives, where a graph starts.
         score: (b, K) what the model makes of it, in the graph: the same, unless a wrapper, say,
             reorders classes.
-        layout: Where the patches are among the tokens.
     """
 
     stack: AttentionStack
-    matrices: Mapping[str, Tensor]
     inputs: dict[nn.Module, Tensor] = field(default_factory=dict)
     outputs: dict[nn.Module, Tensor] = field(default_factory=dict)
     network_logits: Tensor = field(default_factory=lambda: torch.empty(0))
     score: Tensor = field(default_factory=lambda: torch.empty(0))
-    layout: TargetLayer | None = None
     _totals: dict[nn.Module, Tensor] = field(default_factory=dict)
 
     def seed(self, classes: Tensor) -> Tensor:
@@ -48,11 +42,6 @@ class Recording:
         return torch.autograd.grad(
             self.score, self.network_logits, grad_outputs=wanted, retain_graph=True
         )[0]
-
-    def map_of(self, row: Tensor) -> Tensor:
-        """Return what a row (b, N) says of the patches, (b, *grid)."""
-        assert self.layout is not None
-        return self.layout.maps(row[..., None])[:, 0]
 
     def through(self, layer: nn.Module, relevance: Tensor) -> Tensor:
         """Propagate relevance (b, …, out) through a linear layer, to (b, …, in)."""
@@ -69,20 +58,11 @@ class Recording:
         return query, key, value.transpose(1, 2)
 
 
-def record(module: nn.Module, images: Tensor, matrices: Mapping[str, Tensor]) -> Recording:
-    """Run a lent model on images and keep what its transformer's layers see.
-
-    Args:
-        module: The lent model.
-        images: (b, C, H, W).
-        matrices: Name of attention layer to A, (b, heads, N, N), of the same images.
-    """
-    recording = Recording(find_attention(module), matrices)
+def record(module: nn.Module, images: Tensor) -> Recording:
+    """Run a lent model on images (b, C, H, W) and keep what its transformer's layers see."""
+    recording = Recording(find_attention(module))
     with torch.inference_mode(False), torch.no_grad(), _watched(recording):
         recording.score = logits_of(module(images))
-    last = recording.stack.layers[-1]
-    tokens = recording.outputs[last.block]
-    recording.layout = layout_of(module, last.block_name, last.block, tokens.shape, images.shape)
     return recording
 
 

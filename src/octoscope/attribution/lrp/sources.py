@@ -23,15 +23,14 @@ def attnlrp_gradients(batch: Batch) -> Tensor:
 
 
 def lrp_recording(batch: Batch) -> Recording:
-    """Return what the layers saw, and the attention of every block."""
-    return record(batch.module, batch.images, batch.evidence.activations)
+    """Return what the layers of a vision transformer saw."""
+    return record(batch.module, batch.images)
 
 
-def lrp_gradients(batch: Batch) -> dict[str, Tensor]:
-    """Return ∇A = dy_c/dA of every block by name, each (b, heads, N, N)."""
-    assert batch.attention is not None
-    names = [layer.name for layer in batch.attention.layers]
-    return batch.evidence.gradients(batch.classes, names)
+def logit_relevance(batch: Batch) -> Tensor:
+    """Return the relevance of the transformer's logits, (b, K): 1 at the class explained."""
+    recording: Recording = batch["lrp_recording"]
+    return recording.seed(batch.classes)
 
 
 def _passes(count: float) -> Callable[[Sizing], float]:
@@ -53,19 +52,18 @@ SOURCES: tuple[Source, ...] = (
         per_class=True,
         cost=_passes(1),
     ),
+    # The positive products of every layer are as two more forwards; propagating them is two again.
     Source(
         "lrp_recording",
         lrp_recording,
-        "one forward that keeps what layers see, and its positive part",
-        captures=frozenset({"attention"}),
+        "one forward that keeps what layers see, and their positive products",
         cost=_passes(3),
     ),
     Source(
-        "lrp_gradients",
-        lrp_gradients,
-        "one backward and one propagation of relevance to every attention",
+        "logit_relevance",
+        logit_relevance,
+        "relevance propagated from the logit to every attention",
         per_class=True,
-        captures=frozenset({"attention", "attention gradient"}),
-        cost=_passes(3),
+        cost=_passes(2),
     ),
 )
