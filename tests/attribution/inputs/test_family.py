@@ -20,9 +20,9 @@ from timm_families import FAMILIES, Family
 
 NAMES = [row.name for row in ROWS]
 FEW: dict[str, dict[str, Any]] = {
-    "integrated_gradients": {"steps": 5},
-    "gradient_shap": {"samples": 4},
-    "smoothgrad": {"samples": 4},
+    "integrated_gradients": {"steps": 3},
+    "gradient_shap": {"samples": 2},
+    "smoothgrad": {"samples": 2},
 }
 RESNET = replace(FAMILIES[0], size=(32, 64))
 SOME = [RESNET, next(f for f in FAMILIES if f.name == "vit_tiny_patch16_224")]

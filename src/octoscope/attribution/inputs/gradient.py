@@ -90,7 +90,8 @@ def sum_of_gradients(batch: Batch, samples: int, point: Point, factor: Factor) -
             total[rows].add_(piece)
         return numbers.new_empty(len(numbers), 0)
 
-    in_pieces(run, torch.arange(samples * len(images)), batch["points_per_pass"])
+    numbers = torch.arange(samples * len(images))
+    in_pieces(run, numbers, batch["points_per_pass"] if len(numbers) > 1 else 1)
     return total
 
 

@@ -66,7 +66,6 @@ def guided_gradcam(activations: Tensor, gradients: Tensor, guided_gradients: Ten
 
 def _by(batch: Batch, rule: Rule) -> Tensor:
     """Return R at the pixels by a rule, (b, C, *S)."""
-    batch["points_per_pass"]  # measured outside the rule
     with Rectifiers(rule):
         return at_the_images(batch)
 
