@@ -136,9 +136,10 @@ def _within_memory(work: Callable[[slice], Part], chunk: slice) -> Iterator[Part
 def _chunk(request: Request, scene: Scene, images: Tensor, wanted: Wanted, chunk: slice) -> Part:
     """Run the shared pass for some images and apply every method to what it gave."""
     module, some = scene.capture.module, images[chunk]
-    with torch.autocast(
-        _device_type(module), request.autocast, enabled=request.autocast is not None
-    ):
+    # The graph from the first attention on is all of the network, and gradients are float32.
+    whole = "attention gradient" in captures_of(request.methods, SOURCES)
+    low = request.autocast is not None and not whole
+    with torch.autocast(_device_type(module), request.autocast, enabled=low):
         evidence = scene.capture(some)
     read_layouts(scene, request.model, evidence, some)
     table = wanted.of(chunk, evidence.logits)
