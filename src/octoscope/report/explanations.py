@@ -180,12 +180,16 @@ def _cell(
     if found is None:
         return out
     values, record = found
-    if record["target"].ndim:  # several classes: show the predicted one, else the first
+    if record["target"].ndim and (record["target"] < 0).all():  # of parts, such as heads: the mean
+        values = values.mean(axis=0)
+        record = {key: column.min(axis=0) for key, column in record.items()}
+    elif record["target"].ndim:  # several classes: show the predicted one, else the first
         names = [classes[target] for target in record["target"].tolist()]
         place = names.index(predicted) if predicted in names else 0
         values = values[place]
         record = {key: column[place] for key, column in record.items()}
-    out["explained"] = classes[int(record["target"])]
+    if record["target"] >= 0:
+        out["explained"] = classes[int(record["target"])]
     if bool(record["nonfinite"]) or not np.isfinite(values).all():
         return {**out, "warning": "holds NaN or infinite values"}
     if bool(record["all_zero"]) or not values.any():
