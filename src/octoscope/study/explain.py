@@ -163,7 +163,7 @@ class _StoredMaps(Mapping[str, np.ndarray]):
         self.store, self.rows, self.methods, self.size = store, rows, tuple(methods), size
 
     def __getitem__(self, method: str) -> np.ndarray:
-        return np.stack([self.store.read(int(row), method, self.size) for row in self.rows])
+        return self.store.read_rows(self.rows, method, self.size)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.methods)
