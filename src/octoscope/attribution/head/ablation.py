@@ -50,13 +50,10 @@ def drops_of_affine_head(head: AffineHead, activations: Tensor) -> Drops:
     return lambda classes: head.weight[classes] * means
 
 
-def drops_by_suffix(suffix: Suffix, target: TargetLayer, logits: Tensor) -> Drops:
+def drops_by_suffix(suffix: Suffix, target: TargetLayer) -> Drops:
     """Return the drops from one replay per channel, which serves all classes.
 
-    Args:
-        suffix: What lies above the layer.
-        target: The layer.
-        logits: (b, K) with all channels.
+    The logits with all channels are replayed too, so that rounding below the layer cancels.
     """
     raw = suffix.activations
     axis = 1 if target.kind == "nchw" else raw.ndim - 1
@@ -68,6 +65,7 @@ def drops_by_suffix(suffix: Suffix, target: TargetLayer, logits: Tensor) -> Drop
         changed.movedim(axis, 1)[torch.arange(len(piece), device=piece.device), piece] = 0
         return changed
 
-    ablated = torch.stack([suffix.each(row, channels, without) for row in range(len(raw))])
-    drops = logits[:, None] - ablated  # (b, C, K)
+    rows = range(len(raw))
+    whole = torch.stack([suffix(row, raw[row : row + 1]) for row in rows])  # (b, 1, K)
+    drops = whole - torch.stack([suffix.each(row, channels, without) for row in rows])  # (b, C, K)
     return lambda classes: drops.take_along_dim(classes[:, None, None], 2)[..., 0]

@@ -39,7 +39,7 @@ def ablated(batch: Batch) -> Drops:
     head: AffineHead | None = batch["affine_head"]
     if head is not None:
         return drops_of_affine_head(head, batch["activations"])
-    return drops_by_suffix(batch["suffix"], batch.target, batch.evidence.logits)
+    return drops_by_suffix(batch["suffix"], batch.target)
 
 
 def position_logits(batch: Batch) -> Tensor:

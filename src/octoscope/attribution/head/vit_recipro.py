@@ -14,6 +14,7 @@ from octoscope.attribution.head.masks import in_layout, position_masks
 from octoscope.attribution.head.query import Keys, interviewed, keys_of
 from octoscope.attribution.head.recipro import of_classes
 from octoscope.attribution.head.suffix import Suffix
+from octoscope.attribution.head.trial import equal
 from octoscope.attribution.memory import out_of_memory
 from octoscope.models.layout import TargetLayer
 
@@ -94,7 +95,7 @@ class MaskedSequences:
             if out_of_memory(error):
                 raise
             return False
-        return self._suffix.equal(found, expected, SAME)
+        return equal(found, expected, SAME)
 
     def _by_sequence(self, row: int, numbers: Tensor) -> Tensor:
         """Return the logits (m, K) of patches (m,) from their sequences."""
