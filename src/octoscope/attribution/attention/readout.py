@@ -72,7 +72,7 @@ class LayerScores:
 
     def gradients(self, classes: Tensor) -> tuple[Tensor, ...]:
         """Return ds^l_c/dZ^l of every layer: L tensors (b, N, D)."""
-        chosen = self.by_layer[torch.arange(len(classes)), :, classes].sum()
+        chosen = self.by_layer[torch.arange(len(classes), device=classes.device), :, classes].sum()
         (found,) = torch.autograd.grad(chosen, self.tokens, retain_graph=True)
         return found.chunk(self.count)
 
