@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
@@ -100,11 +101,15 @@ def equal_within(found: Tensor, expected: Tensor, tolerance: float) -> None:
     assert ((found - expected) / scale).abs().max() <= tolerance
 
 
+def doubled(family: Family) -> tuple[nn.Module, Tensor]:
+    """In float32, rounding flips a ReLU at its kink now and then, and gradients with it."""
+    return deepcopy(family.build()).double(), family.images(8).double()
+
+
 @cache
 def together(family: Family) -> Maps:
     return explain(
-        family.build(),
-        family.images(8),
+        *doubled(family),
         "all",
         [0, 1, 2, 3, 3, 2, 1, 0],
         signed=True,
@@ -114,7 +119,7 @@ def together(family: Family) -> Maps:
 
 @cache
 def alone(family: Family) -> list[Maps]:
-    model, images = family.build(), family.images(8)
+    model, images = doubled(family)
     return [
         explain(model, images[b : b + 1], "all", c, signed=True, options=quick("all"))
         for b, c in enumerate([0, 1, 2, 3, 3, 2, 1, 0])
@@ -128,7 +133,7 @@ def test_a_batch_of_eight_is_eight_singles(family: Family, name: str) -> None:
         assert all(name not in one for one in alone(family))
         return
     for b, one in enumerate(alone(family)):
-        equal_within(together(family).native[name][b], one.native[name][0], 1e-3)
+        equal_within(together(family).native[name][b], one.native[name][0], 1e-4)
         for key, values in together(family).details.get(name, {}).items():
             torch.testing.assert_close(
                 values[b], one.details[name][key][0], rtol=1e-3, atol=1e-4, equal_nan=True
@@ -138,14 +143,15 @@ def test_a_batch_of_eight_is_eight_singles(family: Family, name: str) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_the_batch_size_does_not_matter(name: str) -> None:
     for family in SOME[:2]:
-        model, images = family.build(), family.images(5)
+        model, images = doubled(family)
+        images = images[:5]
         names = [name, *(["gradcam", "layercam"] if "maps" in METHODS[name].needs else [])]
         try:
             whole = explain(model, images, names, [0, 1, 2, 3, 0], options=quick(names))
         except OctoscopeError:
             continue  # not defined
         chunked = explain(model, images, names, [0, 1, 2, 3, 0], options=quick(names), batch_size=2)
-        equal_within(chunked.native[name], whole.native[name], 1e-3)
+        equal_within(chunked.native[name], whole.native[name], 1e-4)
 
 
 class Fails(nn.Module):

@@ -157,7 +157,8 @@ class Capture:
             self._watched(),
         ):
             try:
-                score = logits_of(self.module(images))
+                # A network that writes into its input must not change what others are given.
+                score = logits_of(self.module(images.clone()))
             except (RuntimeError, AssertionError) as error:
                 if (reason := _refusal(self.module, images, error)) is None:
                     raise
