@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
@@ -49,18 +50,34 @@ class Forward:
         Returns:
             (n, K), float32. They do not depend on how many images share a pass.
         """
+        return self.rows(lambda rows: self.whole(make(rows)), count, make)
+
+    def rows(
+        self,
+        run: Callable[[Tensor], Tensor],
+        count: int,
+        make: Callable[[Tensor], Tensor],
+    ) -> Tensor:
+        """Return the logits of images that have a way of their own through the model.
+
+        Args:
+            run: Row numbers (m,), on the CPU and rising by one, to logits (m, K).
+            count: Number n of rows.
+            make: Row numbers to images, of which the first is run to plan the memory.
+
+        Returns:
+            (n, K), float32.
+        """
         with torch.inference_mode():
             if self.images_per_pass is None:
                 image = make(torch.arange(1))
                 self.images_per_pass = fitting(self._module, image, MOST_IMAGES, graph=False)
-            logits, self.images_per_pass = in_pieces(
-                lambda rows: self._logits(make(rows)), torch.arange(count), self.images_per_pass
-            )
+            logits, self.images_per_pass = in_pieces(run, torch.arange(count), self.images_per_pass)
         with torch.inference_mode(False):
-            return logits.clone()  # no inference tensor leaves: it could not be used in a graph
+            return logits.float().clone()  # no inference tensor leaves: a graph could not use it
 
-    def _logits(self, images: Tensor) -> Tensor:
-        """Run the model once."""
+    def whole(self, images: Tensor) -> Tensor:
+        """Run the model once: images (m, C, *S), all in one pass, to logits (m, K)."""
         if images.ndim != 4 or self._layout == torch.contiguous_format:
             return self._run(images)
         try:
@@ -72,9 +89,12 @@ class Forward:
             return self._run(images)
 
     def _run(self, images: Tensor) -> Tensor:
-        lower = self.autocast is not None
-        with torch.autocast(images.device.type, dtype=self.autocast, enabled=lower):
+        with self.precision(images.device):
             return logits_of(self._module(images)).float()
+
+    def precision(self, device: torch.device) -> AbstractContextManager[None]:
+        """Return a context in which the model runs as precisely as was asked for."""
+        return torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
 
 
 def _layout(module: nn.Module) -> torch.memory_format:
