@@ -44,12 +44,16 @@ def affine_head(module: nn.Module, target: TargetLayer, suffix: Suffix) -> Affin
     own = suffix.activations[:1]
     trials = _trials(own)
     logits = suffix(0, trials)
-    maps = target.maps(trials).float()
+    maps = target.maps(trials).to(logits.dtype)
     shape = (logits.shape[1], maps.shape[1])
     for part in reversed(list(module.modules())):
         if isinstance(part, nn.Linear) and tuple(part.weight.shape) == shape:
-            weight = part.weight.detach().float()
-            bias = weight.new_zeros(shape[0]) if part.bias is None else part.bias.detach().float()
+            weight = part.weight.detach().to(logits.dtype)
+            bias = (
+                weight.new_zeros(shape[0])
+                if part.bias is None
+                else part.bias.detach().to(logits.dtype)
+            )
             head = AffineHead(weight, bias)
             if logits.isfinite().all() and equal(head(maps), logits):
                 return head

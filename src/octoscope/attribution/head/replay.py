@@ -7,6 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from octoscope.attribution.head.record import Call, Rows, repeated, with_first
@@ -70,7 +71,7 @@ class Replay:
             queues.setdefault(call.module, []).append(call.output(outputs))
         images = image if self.how.lean else image.expand(count, *image.shape[1:])
         with _instead({part: _Queue(part, outputs) for part, outputs in queues.items()}):
-            return logits_of(self.module(images)).float()
+            return at_least_float32(logits_of(self.module(images)))
 
     def _leaves(
         self, call: Call, kept: Sequence[Any], rows: Sequence[Rows | None], count: int
@@ -89,6 +90,11 @@ class Replay:
                 one = example.new_zeros(()).expand(example.shape)
                 found.append(repeated(one, where, 1 if self.how.lean else count, copies=copies))
         return found
+
+
+def at_least_float32(logits: Tensor) -> Tensor:
+    """Return logits in float32, those of a model in double precision as they are."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 class _Queue:

@@ -86,7 +86,7 @@ class Suffix:
         return self._recorded[-1].to(self._images.dtype) if self._given is None else self._given
 
     def __call__(self, row: int, activations: Tensor) -> Tensor:
-        """Return the logits (m, K), float32, of image `row` with activations (m, …)."""
+        """Return the logits (m, K), at least float32, of image `row` with activations (m, …)."""
         numbers = torch.arange(len(activations), device=activations.device)
         return self.each(row, numbers, lambda _own, piece: activations[piece])
 
@@ -99,7 +99,7 @@ class Suffix:
             change: Makes the activations of some of the numbers.
 
         Returns:
-            (m, K), float32.
+            (m, K), at least float32.
         """
         own = self.activations[row : row + 1]
         image = self._images[row : row + 1]

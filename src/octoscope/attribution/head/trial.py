@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from octoscope.attribution.head.record import Call, Rows, calls_until, giving, rows_of
-from octoscope.attribution.head.replay import How, Kept, Replay
+from octoscope.attribution.head.replay import How, Kept, Replay, at_least_float32
 from octoscope.attribution.memory import out_of_memory
 from octoscope.errors import OctoscopeError
 from octoscope.models.probe import logits_of
@@ -65,7 +65,7 @@ def tried(module: nn.Module, layer: nn.Module, image: Tensor) -> Trial:
             module(image)
             calls = list(seen)
         with giving(layer, changed), calls_until(module, layer) as seen:
-            logits = logits_of(module(image.expand(2, *image.shape[1:]))).float()
+            logits = at_least_float32(logits_of(module(image.expand(2, *image.shape[1:]))))
             twice = list(seen)
     if not pairs:
         raise OctoscopeError("the layer does not run in the model's forward pass")
@@ -90,7 +90,8 @@ def tried(module: nn.Module, layer: nn.Module, image: Tensor) -> Trial:
 def whole(module: nn.Module, layer: nn.Module, image: Tensor, activations: Tensor) -> Tensor:
     """Run the whole model with a layer's output replaced: image (1, C, *S), (m, …) to (m, K)."""
     with giving(layer, lambda _own: activations):
-        return logits_of(module(image.expand(len(activations), *image.shape[1:]))).float()
+        images = image.expand(len(activations), *image.shape[1:])
+        return at_least_float32(logits_of(module(images)))
 
 
 def full_precision(images: Tensor) -> torch.autocast:
