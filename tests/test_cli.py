@@ -279,3 +279,79 @@ def test_study_folder_of_other_scans_is_left_alone(
     before = (small / "study.json").read_bytes()
     assert "another folder" in fails(capsys, "study", "--data", data, "--out", small)
     assert (small / "study.json").read_bytes() == before
+
+
+# --- figures of scan files ----------------------------------------------------------------------
+
+
+def first_scan(study: Path) -> Path:
+    return min((study / "phantoms" / "images").rglob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("figure", "file"),
+    [
+        ("panel", "{scan}-test_vit-seed0.png"),
+        ("methods", "{scan}-methods.png"),
+        ("models", "models-gradcam.png"),
+        ("occlusion", "{scan}-test_vit-seed0-occlusion.png"),
+        ("heads", "heads-test_vit-seed0.png"),
+        ("patches", "{scan}-test_vit-seed0-patches.png"),
+    ],
+)
+def test_explain_draws_each_kind_of_figure(
+    figure: str, file: str, small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scan, run = first_scan(small), small / "runs" / "test_vit-seed0"
+    words = ["explain", run, scan, "--figure", figure, "--out", tmp_path / "out"]
+    assert main([str(word) for word in words]) == 0
+    drawn = tmp_path / "out" / file.format(scan=scan.stem)
+    assert capsys.readouterr().out.split() == [str(drawn)]
+    assert min(Image.open(drawn).size) > 200
+
+
+def test_explain_compares_models(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = sorted((small / "runs").iterdir())
+    words = ["explain", runs[0], first_scan(small), "--against", runs[1], "--out", tmp_path / "out"]
+    assert main([str(word) for word in [*words, "--methods", "gradcam,rollout"]]) == 0
+    said = capsys.readouterr()
+    assert [Path(line).name for line in said.out.split()] == [
+        "models-gradcam.png", "models-rollout.png",
+    ]  # fmt: skip
+    assert "test_resnet-seed0: left out rollout" in said.err
+
+
+def test_explain_finds_the_masks_that_the_study_knows(small: Path) -> None:
+    from octoscope.study.folder import RunFolder
+    from octoscope.study.lesion_masks import LesionMasks
+
+    masks = LesionMasks.of(RunFolder.open(small / "runs" / "test_vit-seed0"))
+    mask, names = masks.find(first_scan(small))
+    assert masks.tabled[str(first_scan(small))] == mask and names
+
+
+def test_explain_says_what_is_wrong_with_figures(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, scan = small / "runs" / "test_resnet-seed0", first_scan(small)
+    assert 'did you mean "heads"' in fails(capsys, "explain", run, scan, "--figure", "haeds")
+    assert "no attention" in fails(capsys, "explain", run, scan, "--figure", "heads")
+    assert "transformer" in fails(capsys, "explain", run, scan, "--figure", "panel,patches")
+    assert "nowhere" in fails(capsys, "explain", run, scan, "--against", "nowhere")
+    assert "nowhere" in fails(capsys, "explain", run, scan, "--masks", "nowhere")
+    assert "name the scans" in fails(capsys, "explain", run, "--figure", "panel")
+    assert "DME" in fails(capsys, "explain", run, scan, "--target", "DMEE")
+    assert "twice" in fails(capsys, "explain", run, scan, "--against", run)
+    assert not (run / "panels").exists()
+
+
+def test_explain_goes_on_after_a_scan_that_fails(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, out = small / "runs" / "test_resnet-seed0", tmp_path / "out"
+    gone = tmp_path / "gone.png"
+    words = ["explain", run, gone, first_scan(small), "--methods", "gradcam", "--out", out]
+    assert "gone.png" in fails(capsys, *words)
+    assert len(list(out.iterdir())) == 1

@@ -32,7 +32,7 @@ def explain_files(runs: Sequence[RunFolder], images: Sequence[Path], wish: Wish)
         OctoscopeError: Before anything is drawn: if a class, method or figure is unknown or not
             defined for any of the models. After everything is drawn: if scans failed.
     """
-    masks = LesionMasks.of(runs[0].study, wish.masks)
+    masks = LesionMasks.of(runs[0], wish.masks)
     models = load_models(runs, wish)
     kinds = {kind: able for kind in wish.kinds if (able := _able(kind, models, wish))}
     if not kinds:

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from octoscope.data.entry import load_table
 from octoscope.errors import OctoscopeError
 from octoscope.scans.layouts.lesions import NAME, read_lesions
 from octoscope.scans.layouts.tree import IMAGES, MASKS, stem
 from octoscope.scans.readers import IMAGE_SUFFIXES
-from octoscope.study.folder import StudyFolder
+from octoscope.study.folder import RunFolder
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,8 @@ class LesionMasks:
     names: Mapping[int, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, study: StudyFolder, folder: Path | None = None) -> LesionMasks:
-        """Look in `folder`, or else in what the study knows and beside the scans.
+    def of(cls, run: RunFolder, folder: Path | None = None) -> LesionMasks:
+        """Look in `folder`, or else in what the study of a run knows and beside the scans.
 
         Raises:
             OctoscopeError: If `folder` is none.
@@ -41,8 +40,8 @@ class LesionMasks:
                 raise OctoscopeError(f"{folder}: no such folder of masks; check the name")
             return cls(folder)
         try:
-            table = load_table(study.table)
-        except OctoscopeError:  # a run that was copied alone has no table, and needs none
+            table = run.open_cache().table
+        except (OctoscopeError, KeyError):  # a run that was copied alone has no cache: no matter
             return cls()
         pairs = zip(table.paths, table.mask_paths, strict=True)
         tabled = {os.path.abspath(scan): mask for scan, mask in pairs if mask is not None}  # noqa: PTH100 -- links stay as they are, 100,000 times
