@@ -114,11 +114,15 @@ class Cones:
         if len(self.links) < 2:  # a patch embedding alone is not worth it
             self.links = []
         if self.links:
-            self._kept = [self._entry(images)]
-            self._cover = self._entry(baseline)
-            for link in self.links:
-                given = self._kept[-1].movedim(-1, 1)
-                self._kept.append(link(given.clone()).movedim(1, -1).contiguous())
+            self.keep(images, baseline)
+
+    def keep(self, images: Tensor, baseline: Tensor) -> None:
+        """Turn to other images (b, C, *S): run the links on them whole, and keep what they give."""
+        self._kept = [self._entry(images)]
+        self._cover = self._entry(baseline)
+        for link in self.links:
+            given = self._kept[-1].movedim(-1, 1)
+            self._kept.append(link(given.clone()).movedim(1, -1).contiguous())
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return the logits (m, K) of rows (m,), each image · W + window."""

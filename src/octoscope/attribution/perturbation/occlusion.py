@@ -108,13 +108,17 @@ def covered_logits(batch: Batch, windows: Windows, baseline: Tensor) -> Tensor:
             copy[box] = baseline[b][box]
         return copies
 
-    cones, count = _cones(batch, windows, baseline, covered), len(images) * len(boxes)
+    cones = _cones(batch, windows, baseline, covered)
     if cones is None:
-        logits = batch.forward.made(covered, count)
-    else:
+        logits = batch.forward.made(covered, len(images) * len(boxes))
+        return logits.unflatten(0, (len(images), len(boxes)))
+    found = []
+    for one, cover in zip(images.split(1), baseline.split(1), strict=True):  # bounds what is kept
         with batch.forward.precision(images.device):
-            logits = batch.forward.rows(cones, count, covered)
-    return logits.unflatten(0, (len(images), len(boxes)))
+            with torch.inference_mode():
+                cones.keep(one, cover)
+            found.append(batch.forward.rows(cones, len(boxes), covered))
+    return torch.stack(found)
 
 
 def _cones(
@@ -128,7 +132,7 @@ def _cones(
     rows = torch.tensor([0, len(windows) // 2])
     try:
         with torch.inference_mode(), batch.forward.precision(batch.images.device):
-            cones = Cones(batch.module, batch.images, baseline, windows)
+            cones = Cones(batch.module, batch.images[:1], baseline[:1], windows)
             if not cones.links:
                 return None
             found = cones(rows)
