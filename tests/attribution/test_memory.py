@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import weakref
 
 import pytest
@@ -136,3 +137,15 @@ def test_without_parameters_and_in_inference_mode() -> None:
         image = torch.rand(1, 1, 8, 8)
         assert fitting(convolution, image, 7, graph=False) == 7
         assert graph_bytes(convolution, image) > 0
+
+
+def test_measuring_a_graph_leaves_nothing_of_it_behind() -> None:
+    """A ReLU saves its own output: kept with its node, graph and tensors would never be freed."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Conv2d(2, 2, 3), nn.ReLU())
+    image = torch.rand(1, 1, 19, 23)
+    gc.collect()
+    before = sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects())
+    for _ in range(5):
+        graph_bytes(model, image)
+    gc.collect()
+    assert sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects()) == before

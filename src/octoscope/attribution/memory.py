@@ -98,7 +98,8 @@ def graph_bytes(module: nn.Module, image: Tensor) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             held[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # An output that its own node saves would hold the graph for ever; without its node, not.
+        return tensor.detach()
 
     with (
         torch.inference_mode(False),
