@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
+from octoscope.attribution.head.replay import at_least_float32
 from octoscope.models.borrow import turned
 
 
@@ -60,8 +61,8 @@ def keys_of(seen: list[Seen], prefix: int) -> Keys:
         seen: One per level.
         prefix: Tokens before the patches, whose queries are asked.
     """
-    query = seen[0].query[0, :, :prefix].float()  # (h, t, d), the same at every level
-    keys = torch.cat([one.key for one in seen]).float()  # (L, h, N, d)
+    query = at_least_float32(seen[0].query[0, :, :prefix])  # (h, t, d), the same at every level
+    keys = at_least_float32(torch.cat([one.key for one in seen]))  # (L, h, N, d)
     scores = seen[0].scale * query @ keys.mT
     bias = seen[0].bias
     if bias is not None:
@@ -69,7 +70,8 @@ def keys_of(seen: list[Seen], prefix: int) -> Keys:
         scores = (
             scores.masked_fill(~bias, -torch.inf) if bias.dtype == torch.bool else scores + bias
         )
-    return Keys(scores, torch.cat([one.value for one in seen]).float(), prefix)
+    values = at_least_float32(torch.cat([one.value for one in seen]))
+    return Keys(scores, values, prefix)
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,10 @@ class Suffix:
         place = next(j for j, leaf in enumerate(own.leaves) if leaf is first(own.leaves))
         leaves = [(trial.calls[i].module, trial.calls[i].number, j) for i, j, _ in trial.wanted]
         axes = [*(axis for _, _, (axis, _) in trial.wanted), 0]
-        self._forward(self._images[:1])  # measures how many images a pass may take
+        if len(self._images) == 1:  # the trial's own
+            return [*(trial.calls[i].leaves[j] for i, j, _ in trial.wanted), own.leaves[place]]
+        if self._forward.images_per_pass is None:
+            self._forward(self._images[:1])  # measures how many images a pass may take
         with leaves_kept(self._module, [*leaves, (self.layer, 0, place)]) as passes:
             self._forward(self._images)
         return [
