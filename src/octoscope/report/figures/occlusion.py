@@ -66,7 +66,7 @@ def occlusion_png(
     room = 0.06 * (most - least or 1.0)
     limits = (least - room, most + room)  # the same in both, so that bars can be compared
     change = covered.after[explained] - covered.before[explained]
-    said = f"{explained}: {change:+.2f}".replace("-", "−")
+    said = f"{explained} changes by {change:+.2f}".replace(" -", " −")
     above = (
         scan_picture(scan),
         Bars("logits", covered.before, "of the whole scan", explained, limits, signed=True),
