@@ -278,8 +278,8 @@ def test_vit_recipro_by_hooks(family: Family, gaussian: bool) -> None:
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 nn.init.normal_(parameter, std=0.3)
-            elif "blocks.1." in name and parameter.ndim == 2 and "table" not in name:
-                nn.init.normal_(parameter, std=0.2)  # so that patches matter to the class token
+            elif name.startswith(("blocks.1.", "attn_pool.", "head")) and parameter.ndim == 2:
+                nn.init.normal_(parameter, std=0.2)  # so that patches matter to the logits
     options = {"vit_reciprocam": {"gaussian": gaussian}}
     found = explain(model, images, "vit_reciprocam", targets="all", options=options)
     expected = dense(family, model, images, gaussian).float()
