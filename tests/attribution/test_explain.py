@@ -214,6 +214,9 @@ def test_registry() -> None:
         "layercam",
         "gradcam",
     ]
+    left = [m.name for m in methods_named(["cam", "-scorecam", "-fullgrad"])]
+    assert "gradcam" in left and not {"scorecam", "fullgrad"} & set(left)
+    assert not any(m.family == "null" for m in methods_named(["all", "-null"]))
     assert {m.family for m in methods_named("cam")} == {"cam"} and len(methods_named("cam")) > 7
     assert next(m.name for m in methods_named(["rollout", "null"])) == "rollout"
 

@@ -107,9 +107,10 @@ def explain(
         model: Any module from (B, C, *S) to logits (B, K), in any mode, frozen or not, compiled or
             ``DataParallel`` (its eager module is explained).
         images: (B, C, *S) as the model takes them; *S has 2 axes, or 3 for volumes.
-        methods: Keys of `METHODS`, names of families such as ``"cam"``, or ``"all"``. Those behind
-            a family or ``"all"`` that are not defined for the model are left out and listed, with
-            the reason, in ``maps.refused``.
+        methods: Keys of `METHODS`, names of families such as ``"cam"``, or ``"all"``; with ``-``
+            before it, what is left out (``["all", "-scorecam"]``). Those behind a family or
+            ``"all"`` that are not defined for the model are left out and listed, with the reason,
+            in ``maps.refused``.
         targets: The class to explain. None: the predicted one. An int: that class in every image.
             A sequence or tensor (B,): one per image. A tensor or nested list (B, M): several per
             image. ``"all"``: every class.

@@ -115,7 +115,8 @@ def _within_memory(work: Callable[[slice], Part], chunk: slice) -> Iterator[Part
         OctoscopeError: If a single image does not fit.
     """
     try:
-        part = work(chunk)
+        yield work(chunk)
+        return
     except RuntimeError as error:
         if not out_of_memory(error):
             raise
@@ -124,10 +125,7 @@ def _within_memory(work: Callable[[slice], Part], chunk: slice) -> Iterator[Part
                 "one image alone does not fit into memory; use smaller images, fewer classes or "
                 "methods, or another device"
             ) from error
-        release()
-    else:
-        yield part
-        return
+    release()  # only now: while it is handled, the error holds what the pass had made
     middle = (chunk.start + chunk.stop) // 2
     yield from _within_memory(work, slice(chunk.start, middle))
     yield from _within_memory(work, slice(middle, chunk.stop))

@@ -67,7 +67,8 @@ def methods_named(names: str | Iterable[str]) -> tuple[Method, ...]:
     """Look up methods.
 
     Args:
-        names: A key, a family (``"cam"``), several of both, or ``"all"``.
+        names: A key, a family (``"cam"``), several of both, or ``"all"``; with ``-`` before a key
+            or family, what is left out (``["all", "-scorecam"]``).
 
     Returns:
         The rows in the order asked for, each once.
@@ -78,21 +79,29 @@ def methods_named(names: str | Iterable[str]) -> tuple[Method, ...]:
     wanted = [names] if isinstance(names, str) else list(names)
     found: dict[str, Method] = {}
     for name in wanted:
-        if name == "all":
-            found |= METHODS
-        elif name in FAMILIES:
-            found |= {key: row for key, row in METHODS.items() if row.family == name}
-        elif name in METHODS:
-            found[name] = METHODS[name]
-        else:
-            known = [*METHODS, *FAMILIES, "all"]
-            raise OctoscopeError(
-                f'method "{name}" is not known{did_you_mean(str(name), known)}; '
-                f"known are {', '.join(METHODS)}, the families {', '.join(FAMILIES)}, and all"
-            )
+        if not name.startswith("-"):
+            found |= _behind(name)
+    for name in wanted:
+        if name.startswith("-"):
+            found = {key: row for key, row in found.items() if key not in _behind(name[1:])}
     if not found:
         raise OctoscopeError(f"no method is asked for; known are {', '.join(METHODS)}")
     return tuple(found.values())
+
+
+def _behind(name: str) -> dict[str, Method]:
+    """Return the methods that a key, a family or ``"all"`` stands for."""
+    if name == "all":
+        return METHODS
+    if name in FAMILIES:
+        return {key: row for key, row in METHODS.items() if row.family == name}
+    if name in METHODS:
+        return {name: METHODS[name]}
+    known = [*METHODS, *FAMILIES, "all"]
+    raise OctoscopeError(
+        f'method "{name}" is not known{did_you_mean(name, known)}; '
+        f"known are {', '.join(METHODS)}, the families {', '.join(FAMILIES)}, and all"
+    )
 
 
 def methods_for(
