@@ -1,8 +1,8 @@
-"""Draw the methods of some families on one phantom and one real scan, lesions outlined.
+r"""Draw the methods of some families on one phantom and one real scan, lesions outlined.
 
     octoscope study docs/figures/methods.yaml
     octoscope study docs/figures/methods.yaml --data FOLDER --out studies/methods-real
-    python docs/figures/methods.py studies/methods studies/methods-real \\
+    python docs/figures/methods.py studies/methods studies/methods-real \
         --model resnet18 --families cam --out docs/figures/cam.png
 
 A scan is chosen by rule, the same for every figure: of the validation scans that all models of its
