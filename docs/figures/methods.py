@@ -3,7 +3,7 @@ r"""Draw the methods of some families on one phantom and one real scan, lesions 
     octoscope study docs/figures/methods.yaml
     octoscope study docs/figures/methods.yaml --data FOLDER --out studies/methods-real
     python docs/figures/methods.py studies/methods studies/methods-real \
-        --model resnet18 --families cam --out docs/figures/cam.png
+        --model resnet18 --families cam --out docs/figures/cam.jpg
 
 A scan is chosen by rule, the same for every figure: of the validation scans that all models of its
 study tell right, the one with the largest lesions. Consensus is of the seven CAM methods.
@@ -91,7 +91,7 @@ def main() -> None:
     parser.add_argument("real", type=Path, help="finished study of real scans with lesion masks")
     parser.add_argument("--model", default="resnet18", help="model of both studies")
     parser.add_argument("--families", nargs="+", default=["cam"])
-    parser.add_argument("--out", type=Path, required=True, help="the figure, a PNG file")
+    parser.add_argument("--out", type=Path, required=True, help="the figure, a JPEG file")
     options = parser.parse_args()
     strips = []
     for study, what in ((options.phantom, "phantom"), (options.real, "real scan")):
@@ -99,7 +99,7 @@ def main() -> None:
         strips += [Strip(cells[i : i + COLUMNS]) for i in range(0, len(cells), COLUMNS)]
     titles = " and ".join(options.families)
     drawing = Image.open(io.BytesIO(sheet_png(strips, title=f"{titles} methods, {options.model}")))
-    drawing.convert("RGB").quantize(256).save(options.out, optimize=True)  # a third of the size
+    drawing.convert("RGB").save(options.out, quality=88, optimize=True)
     print(options.out)
 
 
