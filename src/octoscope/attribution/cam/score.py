@@ -25,7 +25,8 @@ def scorecam(activations: Tensor, channel_scores: Tensor, classes: Tensor) -> Te
         (b, *s), the sum inside the ReLU.
     """
     scores = channel_scores[torch.arange(len(classes), device=classes.device), :, classes]
-    return torch.einsum("bk,bk...->b...", scores.softmax(1), activations)
+    weights = scores.softmax(1).to(activations.dtype)
+    return torch.einsum("bk,bk...->b...", weights, activations)
 
 
 def channel_scores(batch: Batch) -> Tensor:
