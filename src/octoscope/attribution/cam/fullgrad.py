@@ -127,8 +127,8 @@ class _FullGradient(TorchFunctionMode):
 
     def of(self, module: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """Run a model on images (m, C, *S), set map and total, and return y_c (m,)."""
-        self.map = images.new_zeros(len(images), *images.shape[2:])
-        self.total = images.new_zeros(len(images))
+        self.map = _precise(images.new_zeros(len(images), *images.shape[2:]))
+        self.total = _precise(images.new_zeros(len(images)))
         images = images.detach().clone().requires_grad_()
         with self:
             logits = logits_of(module(images))
@@ -140,7 +140,7 @@ class _FullGradient(TorchFunctionMode):
         score = logits.gather(1, classes[:, None]).squeeze(1)
         (gradient,) = torch.autograd.grad(score.sum(), images)
         self._add(images.detach(), gradient)
-        return score.detach()
+        return _precise(score.detach())
 
     def __torch_function__(
         self,
@@ -159,10 +159,15 @@ class _FullGradient(TorchFunctionMode):
         return found
 
     def _add(self, bias: Tensor, gradient: Tensor) -> None:
-        term = (bias * gradient).detach()
+        term = _precise(bias.detach()) * _precise(gradient.detach())
         self.total += term.flatten(1).sum(1)
         if term.ndim == self._ndim:
             self.map += self._shown(term)
+
+
+def _precise(tensor: Tensor) -> Tensor:
+    """Return a tensor in float32 if it is of half precision, in which sums overflow."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _shown(term: Tensor, size: torch.Size, rescale: Rescale) -> Tensor:
