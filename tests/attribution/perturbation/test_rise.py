@@ -196,3 +196,33 @@ def test_faults(options: dict[str, Any], message: str) -> None:
 
 def test_settings_are_plain() -> None:
     assert replace(Rise(), most=1000).most == 1000
+
+
+def test_a_single_logit_is_one_against_zero() -> None:
+    """The sigmoid of y is the softmax of (0, y): the same map as with a class whose logit is 0."""
+
+    class One(Patch):
+        def forward(self, x: Tensor) -> Tensor:
+            return super().forward(x)[:, :1]
+
+    class Two(Patch):
+        def forward(self, x: Tensor) -> Tensor:
+            y = super().forward(x)[:, :1]
+            return torch.cat([torch.zeros_like(y), y], 1)
+
+    images = torch.rand(2, 1, 32, 48, generator=torch.Generator().manual_seed(3))
+    one = risen(One(), images, 0, most=16, least=16)["rise"]
+    two = risen(Two(), images, 1, most=16, least=16)["rise"]
+    torch.testing.assert_close(one, two)
+
+
+def test_how_many_masks_are_summed_at_once_changes_nothing_but_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    images = torch.rand(2, 1, 32, 48, generator=torch.Generator().manual_seed(3))
+    whole = risen(Patch(), images, 0, most=24, least=8)
+    monkeypatch.setattr("octoscope.attribution.perturbation.rise.POSITIONS", 32 * 48 * 5)
+    pairs = risen(Patch(), images, 0, most=24, least=8)
+    torch.testing.assert_close(pairs["rise"], whole["rise"])
+    error, expected = (maps.details["rise"]["standard_error"] for maps in (pairs, whole))
+    torch.testing.assert_close(error, expected)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
@@ -17,7 +18,9 @@ from octoscope.attribution.source import Batch
 from octoscope.errors import OctoscopeError
 
 TOGETHER = 64
-"""Masks that are summed at once: fixed, so that rounding does not depend on memory."""
+"""Masks that are summed at once: never by the memory that is free, on which rounding would hang."""
+POSITIONS = 2**24
+"""Positions of all masks that are summed at once: a large volume has as many by itself."""
 TWO_SIDED = 1.96
 """Standard errors on either side of a 95 % confidence interval."""
 
@@ -74,7 +77,8 @@ class Masked:
 
     Attributes:
         masks: The masks, shared by all images.
-        probabilities: (b, N, K) softmax of the logits; 0 for masks not used.
+        probabilities: (b, N, K) softmax of the logits, sigmoid of a single one; 0 for masks not
+            used.
         used: (b,) number of masks used for each image: the first ones.
     """
 
@@ -134,7 +138,7 @@ def masked(batch: Batch) -> Masked:
         probabilities[going, start:stop] = seen
         used[going] = stop
         of_predicted = seen[torch.arange(len(going), device=device), :, predicted[going]]
-        for rows in _together(start, stop, device):
+        for rows in _together(start, stop, masks):
             mean.add(rows, of_predicted[:, rows - start], going)
         settled = _settled(*mean.result(used.clamp(min=2)), settings.tolerance)
         going = going[~settled[going]]
@@ -153,10 +157,11 @@ def rise(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """RISE: M = 1/(N p) Σ_m f_c(x ⊙ m) m, with f the softmax probability.
 
-    Petsiuk et al., BMVC 2018, section 3.2, equation 6. Each mask is a grid of cells, kept with
-    probability p, interpolated linearly and cropped at random. Masks come in antithetic pairs
-    (`Masks`), which leaves the expectation as it is and lowers the variance. Images stop at
-    different numbers of masks, as the map of their predicted class settles.
+    Petsiuk et al., BMVC 2018, section 3.2, equation 6. Of a single logit f is the sigmoid. Each
+    mask is a grid of cells, kept with probability p, interpolated linearly and cropped at random.
+    Masks come in antithetic pairs (`Masks`), which leaves the expectation as it is and lowers the
+    variance. Images stop at different numbers of masks, as the map of their predicted class
+    settles.
 
     Returns:
         The map (b, *S), and ``standard_error`` (b, *S) and ``masks_used`` (b,), N.
@@ -165,7 +170,7 @@ def rise(
     image = torch.arange(len(used), device=used.device)
     scores = seen.probabilities[image, :, classes]  # (b, N), 0 beyond those used
     mean = Mean(len(used), seen.masks, settings.kept)
-    for rows in _together(0, scores.shape[1], used.device):
+    for rows in _together(0, scores.shape[1], seen.masks):
         mean.add(rows, scores[:, rows], image)
     map_, error = mean.result(used)
     return map_, {"standard_error": error, "masks_used": used}
@@ -180,7 +185,9 @@ def _probabilities(batch: Batch, masks: Masks, which: Tensor, start: int, stop: 
         return images[which[rows // count]] * masks(start + rows % count)[:, None]
 
     logits = batch.forward.made(veiled, len(which) * count)
-    return logits.softmax(1).unflatten(0, (len(which), count))
+    # A softmax over a single logit would be 1 behind every mask.
+    probabilities = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
+    return probabilities.unflatten(0, (len(which), count))
 
 
 def _settled(mean: Tensor, error: Tensor, tolerance: float) -> Tensor:
@@ -190,7 +197,8 @@ def _settled(mean: Tensor, error: Tensor, tolerance: float) -> Tensor:
     return TWO_SIDED * error.flatten(1).square().mean(1).sqrt() <= tolerance * reach
 
 
-def _together(start: int, stop: int, device: torch.device) -> Iterator[Tensor]:
-    """Yield the numbers from start to stop, some at a time."""
-    for first in range(start, stop, TOGETHER):
-        yield torch.arange(first, min(first + TOGETHER, stop), device=device)
+def _together(start: int, stop: int, masks: Masks) -> Iterator[Tensor]:
+    """Yield the numbers from start to stop, some pairs at a time."""
+    step = max(2, min(TOGETHER, POSITIONS // prod(masks.size) // 2 * 2))
+    for first in range(start, stop, step):
+        yield torch.arange(first, min(first + step, stop), device=masks.grids.device)
