@@ -92,9 +92,10 @@ class Capture:
         gradients = evidence.gradients(evidence.logits.argmax(1))["layer4"]
     ```
 
-    Inside, the model evaluates with frozen parameters; on leaving, also by an exception, training
-    flags and ``requires_grad`` are as before. Hooks and switches last only as long as a call, so
-    the lent model may also be run by others meanwhile. It works under ``torch.no_grad``
+    Inside, the model evaluates with frozen parameters, and is given copies of what it is called
+    with; on leaving, also by an exception, training flags and ``requires_grad`` are as before. All
+    other hooks and switches last only as long as a call, so the lent model may also be run by
+    others meanwhile. It works under ``torch.no_grad``
     and ``torch.inference_mode``, and for layers that are followed by in-place operations. With
     several layers the graph is cut at the earliest on each path, and the later ones are recorded.
     Under an outer autocast the prefix keeps the lower precision and the suffix runs in float32, so
@@ -125,6 +126,7 @@ class Capture:
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             self.module = undo.enter_context(borrowed(self._model))
+            undo.callback(self.module.register_forward_pre_hook(_given_a_copy).remove)
             self._undo = undo.pop_all()
         return self
 
@@ -157,8 +159,7 @@ class Capture:
             self._watched(),
         ):
             try:
-                # A network that writes into its input must not change what others are given.
-                score = logits_of(self.module(images.clone()))
+                score = logits_of(self.module(images))
             except (RuntimeError, AssertionError) as error:
                 if (reason := _refusal(self.module, images, error)) is None:
                     raise
@@ -206,6 +207,15 @@ class Capture:
         return _with_first(output, tensor.clone())
 
 
+def _given_a_copy(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Copy the images that a model is called with (forward pre-hook).
+
+    A network that writes into its input must change neither the user's images nor what other
+    methods are given, and it could not write into a leaf or into rows that share memory.
+    """
+    return tuple(one.clone() if isinstance(one, Tensor) else one for one in inputs)
+
+
 @contextmanager
 def _autocast_restored(device: str) -> Iterator[None]:
     enabled = torch.is_autocast_enabled(device)
@@ -231,9 +241,10 @@ def _device(module: nn.Module) -> torch.device:
 def as_the_model_takes(module: nn.Module, images: Tensor) -> Tensor:
     """Move images to the device and floating type of the first parameter, out of inference mode."""
     dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), images.dtype)
-    if images.is_inference():
-        images = images.clone()  # an inference tensor may not be saved for a backward
-    return images.detach().to(_device(module), dtype)
+    with torch.inference_mode(False):
+        if images.is_inference():
+            images = images.clone()  # an inference tensor may not be saved for a backward
+        return images.detach().to(_device(module), dtype)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

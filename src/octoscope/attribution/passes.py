@@ -158,7 +158,8 @@ def _chunk(request: Request, scene: Scene, images: Tensor, wanted: Wanted, chunk
         for target in targets
     ]
     with torch.inference_mode(False), torch.enable_grad():
-        raw, before, details = _maps(request, batches, table.to(taken.device))
+        classes = table.to(taken.device, copy=True)  # no inference tensor, whatever the caller's
+        raw, before, details = _maps(request, batches, classes)
     return Part(raw, before, details, table, evidence.logits)
 
 
@@ -210,7 +211,8 @@ def _maps(
 
 def _batches_of(method: Method, batches: Sequence[Batch]) -> Sequence[Batch]:
     """Return one batch per layer for a method of the target layer, one for the others."""
-    return batches if "target" in captures_of([method], SOURCES) else batches[:1]
+    of_layer = "target" in captures_of([method], SOURCES) and not method.own_layer
+    return batches if of_layer else batches[:1]
 
 
 def _apply(method: Method, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:

@@ -94,7 +94,7 @@ class _Ruled(nn.Module):
         def start(_network: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             torch.set_grad_enabled(True)  # also within a wrapper's own no_grad
             fed.append(inputs[0].detach().requires_grad_())
-            return (fed[0], *inputs[1:])
+            return (fed[0].clone(), *inputs[1:])  # a leaf may not be written into
 
         hook = self.network.register_forward_pre_hook(start)
         try:
