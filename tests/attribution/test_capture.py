@@ -12,6 +12,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from attribution.quick import SEVEN
 from octoscope.attribution.capture import Capture
 from octoscope.attribution.explain import explain
 from octoscope.errors import OctoscopeError
@@ -139,7 +140,7 @@ def test_nothing_is_left_behind_after_an_interrupt(lived_in: Net) -> None:
 
 def test_dropout_and_batch_norm_do_not_train() -> None:
     model = net().train()
-    trained, still = explain(model, images(), "all"), explain(net().eval(), images(), "all")
+    trained, still = explain(model, images(), SEVEN), explain(net().eval(), images(), SEVEN)
     for name in trained:
         assert trained.native[name].equal(still.native[name])
 
@@ -185,7 +186,7 @@ def test_the_prefix_holds_no_graph() -> None:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        explain(model, x, "all")
+        explain(model, x, SEVEN)
         ours = sum(saved)
         saved.clear()
         model(x)
