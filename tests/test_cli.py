@@ -347,6 +347,64 @@ def test_explain_says_what_is_wrong_with_figures(
     assert not (run / "panels").exists()
 
 
+@pytest.mark.parametrize("words", ["RUN --methods gradcam SCAN", "--methods=gradcam RUN -- SCAN"])
+def test_explain_takes_scans_after_options(words: str, small: Path, tmp_path: Path) -> None:
+    run, scan = small / "runs" / "test_resnet-seed0", first_scan(small)
+    given = words.replace("RUN", str(run)).replace("SCAN", str(scan)).split()
+    assert main(["explain", "--out", str(tmp_path / "out"), *given]) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 1
+
+
+def test_explain_needs_scans_for_what_is_about_figures(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, scan = small / "runs" / "test_resnet-seed0", first_scan(small)
+    said = fails(capsys, "explain", run, "--target", "DME", "--out", tmp_path)
+    assert "--target, --out: figures are drawn of images" in said
+    (tmp_path / "file").touch()
+    out = tmp_path / "file" / "out"
+    assert "file is a file" in fails(capsys, "explain", run, scan, "--out", out)
+
+
+def test_consensus_is_made_anew_with_other_methods(small: Path, tmp_path: Path) -> None:
+    from octoscope.attribution.store import MapStore
+
+    shutil.copytree(small, tmp_path / "study")
+    run = tmp_path / "study" / "runs" / "test_resnet-seed0"
+    found = {}
+    for asked in ("gradcam,hirescam", "gradcam,layercam", "gradcam,hirescam,layercam"):
+        assert main(["explain", str(run), "--methods", f"{asked},consensus"]) == 0
+        store = MapStore.open(run / "maps.zarr", read_only=True)
+        row = int(np.flatnonzero(store.written("consensus"))[0])
+        assert set(store.details(row, "consensus")) == {f"weight_{m}" for m in asked.split(",")}
+        found[asked] = store.read(row, "consensus")
+    first, *others = found.values()
+    assert not any(np.array_equal(first, other) for other in others)
+
+
+def test_study_leaves_methods_out_of_models_that_do_not_know_them(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Families, exclusions, and methods asked for by name that one of two models allows."""
+    shutil.copytree(small, tmp_path / "study")
+    recipe = tmp_path / "small.yaml"
+    methods = ["null", "-null_centre", "rollout", "gradcam"]
+    recipe.write_text(yaml.safe_dump({**SMALL, "explain": {"panels": 1, "methods": methods}}))
+    assert main(["study", str(recipe), "--out", str(tmp_path / "study")]) == 0
+    said = capsys.readouterr().err
+    assert "rollout is left out: ResNet has no attention" in said
+    html = (tmp_path / "study" / "report.html").read_text()
+    assert "Attention rollout" in html and "Edges (null)" in html
+    recipe.write_text(
+        yaml.safe_dump(
+            {**SMALL, "models": SMALL["models"][:1], "explain": {"methods": ["gradcam", "rollout"]}}
+        )
+    )
+    said = fails(capsys, "study", recipe, "--out", tmp_path / "other")
+    assert "Attention rollout is defined for none of the models: ResNet has no attention" in said
+    assert not (tmp_path / "other" / "runs").exists()
+
+
 def test_explain_goes_on_after_a_scan_that_fails(
     small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

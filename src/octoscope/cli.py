@@ -5,13 +5,14 @@ Only what a verb needs is imported, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
+import itertools
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    pass
+    from jsonargparse import ArgumentParser
 
 from octoscope import __version__
 from octoscope.errors import OctoscopeError, did_you_mean
@@ -77,6 +78,28 @@ def _fail(sentence: str) -> int:
     return 2
 
 
+def _places_first(words: Sequence[str], parser: ArgumentParser) -> list[str]:
+    """Move the words that belong to no option to the front, in their order.
+
+    argparse gives a list, such as the scans of ``explain``, only what stands together: without
+    this, ``explain RUN --target DME scan.png`` would fail.
+    """
+    places: list[str] = []
+    options: list[str] = []
+    left = iter(words)
+    for word in left:
+        if word == "--":
+            places += left
+        elif not word.startswith("-") or word == "-":
+            places.append(word)
+        else:
+            options.append(word)
+            action = parser._option_string_actions.get(word)
+            if "=" not in word and (action is None or action.nargs != 0):
+                options += itertools.islice(left, 1)
+    return [*places, *options]
+
+
 def _run(verb: str, options: list[str]) -> int:
     """Parse the options of a verb and call it."""
     from argparse import ArgumentError
@@ -97,7 +120,8 @@ def _run(verb: str, options: list[str]) -> int:
             return _fail(f"{options[0]}: no such study file; recipes/ holds examples")
         options = ["--config", *options]
     try:
-        values = parser.instantiate(parser.parse_args(options)).as_dict()
+        ordered = _places_first(options, parser)
+        values = parser.instantiate(parser.parse_args(ordered)).as_dict()
     except ArgumentError as error:
         return _fail(f"{error}; see `octoscope {verb} --help`")
     values.pop("config", None)

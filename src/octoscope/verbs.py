@@ -233,8 +233,8 @@ def explain(
     Args:
         run: Folder of a trained model, STUDY/runs/MODEL-seedN.
         images: Scans to explain; without them, the validation scans go to the run's map store.
-        methods: Names of attribution methods, with commas between, or `all`; by default the CAM
-            family.
+        methods: Names of attribution methods or families, with commas between, or `all`; with `-`
+            before a name, what is left out (`all,-scorecam`). By default seven quick CAM methods.
         target: Class to explain; by default the one that each model predicts.
         figure: What to draw of the images, with commas between, or `all`. `panel`: a scan, its
             class probabilities and the map of every method. `methods`: methods side by side, a row
@@ -273,8 +273,10 @@ def explain(
         )
         for path in explain_files([folder, *others], images, wish):
             print(path)
-    elif figure or against or masks:
-        raise OctoscopeError("figures are drawn of images; name the scans after RUN")
+    elif figure or against or masks or target or out:
+        given = {"figure": figure, "against": against, "masks": masks, "target": target, "out": out}
+        named = ", ".join(f"--{name}" for name, value in given.items() if value)
+        raise OctoscopeError(f"{named}: figures are drawn of images; name the scans after RUN")
     else:
         ranks = Ranks.of(os.environ)
         said = explain_run(

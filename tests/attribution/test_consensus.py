@@ -231,3 +231,15 @@ def test_of_models_and_layers() -> None:
         consensus_of([several[0], explain(model, x[:1], targets=1)])
     with pytest.raises(OctoscopeError, match='no maps of "layercam"'):
         consensus_of(several, "layercam")
+
+
+def test_left_out_where_too_few_take_part() -> None:
+    """Behind "all" the consensus of one method is refused with the reason, as others are."""
+    model, x = RESNET.build(), RESNET.images(1)
+    others = ["-" + name for name in METHODS if name not in ("gradcam", "null_edges", "consensus")]
+    maps = explain(model, x, ["all", *others])
+    assert list(maps) == ["gradcam", "null_edges"]
+    assert "of those gradcam can take part" in maps.refused["consensus"]
+    maps = explain(model, x, ["all", *(name for name in others if name != "-hirescam")])
+    assert set(maps) == {"gradcam", "hirescam", "null_edges", "consensus"}
+    assert not maps.refused

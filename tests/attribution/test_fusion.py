@@ -165,3 +165,34 @@ def test_faults_have_a_sentence(options: dict[str, object], sentence: str) -> No
     given = {"layer": LAYERS, **options}
     with pytest.raises(OctoscopeError, match=sentence):
         explain(RESNET.build(), RESNET.images(1), **given)  # type: ignore[call-overload]
+
+
+FUSED = ["gradcam", "saliency", "guided_gradcam", "occlusion", "null_edges"]
+
+
+def test_methods_that_know_no_layer_are_left_as_they_are() -> None:
+    """Two layers: only maps of the layer are scaled and fused; the others are those of one."""
+    model, x = RESNET.build(), RESNET.images(2)
+    options = {"occlusion": {"window": 32, "stride": 32}}
+    one, two = (
+        explain(model, x, FUSED, targets=1, layer=layer, options=options, signed=True)
+        for layer in ("layer4", ["layer3", "layer4"])
+    )
+    for name in FUSED:
+        of_layer = name in ("gradcam", "guided_gradcam")
+        same = one.native[name].shape == two.native[name].shape
+        assert (same and torch.equal(one.native[name], two.native[name])) != of_layer, name
+        if of_layer:
+            assert two.native[name].abs().max() <= 1
+
+
+def test_vit_reciprocam_keeps_to_the_last_block() -> None:
+    model, x = VIT.build(), VIT.images(2)
+    asked = ["vit_reciprocam", "chefer", "gradcam"]
+    one, two = (
+        explain(model, x, asked, targets=1, layer=layer)
+        for layer in (None, [f"blocks.{n}.norm1" for n in (0, 1)])
+    )
+    for name in asked[:2]:
+        torch.testing.assert_close(two.native[name], one.native[name])
+    assert two.native["gradcam"].max() <= 1

@@ -7,7 +7,7 @@ blank, broken or turned upside down gets no weight.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, isfinite
 from typing import TYPE_CHECKING
@@ -27,6 +27,8 @@ CELLS = 32
 """Most cells per axis on which agreement is judged: pixel noise is no disagreement."""
 SHARE = 0.99
 """Of the positions whose magnitude is at most 1 when a map is scaled."""
+FEWEST = 2
+"""Maps that a consensus takes."""
 IMAGES = 16
 """Images combined at once: all maps of these are held at full size."""
 
@@ -134,7 +136,7 @@ def consensus_of(
     Raises:
         OctoscopeError: If there are fewer than two, or images or classes differ.
     """
-    if len(several) < 2:
+    if len(several) < FEWEST:
         raise OctoscopeError(f"a consensus takes two maps or more, not {len(several)}")
     first = several[0]
     for number, other in enumerate(several[1:], 1):
@@ -188,8 +190,7 @@ def _taking_part(maps: Maps, weights: Mapping[str, float] | None) -> list[str]:
     """Return the methods that are combined."""
     from octoscope.attribution.registry import METHODS  # which lists this module's row
 
-    rows = (METHODS[name] for name in maps)
-    names = [row.name for row in rows if row.family not in ("null", "consensus") and not row.parts]
+    names = combined(METHODS[name] for name in maps)
     for name in weights or {}:
         if name not in names:
             raise OctoscopeError(
@@ -197,13 +198,29 @@ def _taking_part(maps: Maps, weights: Mapping[str, float] | None) -> list[str]:
                 f"{did_you_mean(name, names)}; taking part are {', '.join(names) or 'none'}"
             )
     names = [name for name in names if weights is None or name in weights]
-    if len(names) < 2:
-        raise OctoscopeError(
-            "consensus combines the maps of the other methods asked for, and of those "
-            f"{', '.join(names) or 'none'} can take part; ask for two or more beside it, such as "
-            'methods=["gradcam", "layercam", "consensus"]'
-        )
+    if len(names) < FEWEST:
+        raise OctoscopeError(f"consensus: {_wanting(names)}")
     return names
+
+
+def combined(methods: Iterable[Method]) -> list[str]:
+    """Return the names of the methods that a consensus combines: one map of the model each."""
+    aside = ("null", "consensus")
+    return [row.name for row in methods if row.family not in aside and not row.parts]
+
+
+def too_few(methods: Iterable[Method]) -> str | None:
+    """Say why there is no consensus of some methods, None if there is."""
+    names = combined(methods)
+    return _wanting(names) if len(names) < FEWEST else None
+
+
+def _wanting(names: Sequence[str]) -> str:
+    return (
+        "it combines the maps of the other methods asked for, and of those "
+        f"{', '.join(names) or 'none'} can take part; ask for two or more beside it, such as "
+        'methods=["gradcam", "layercam", "consensus"]'
+    )
 
 
 def _prior(stack: Tensor, weights: Sequence[float] | Tensor | None, axes: int) -> Tensor:

@@ -36,6 +36,7 @@ class Method:
         dims: Numbers of spatial axes that it is defined for.
         families: Architectures that it is defined for.
         unsigned: Whether a method without a final ReLU still gives no negative values.
+        own_layer: Whether it looks at a layer of its own, whatever layer is explained.
         parts: Where a method gives several maps per image, whatever the class, what they are of
             (``"heads"``): its maps are (b, parts, *s).
         settings: Frozen dataclass of what can be set, each field with a default; None if nothing.
@@ -56,6 +57,7 @@ class Method:
     dims: tuple[int, ...] = (2, 3)
     families: tuple[str, ...] = ("cnn", "transformer")
     unsigned: bool = False
+    own_layer: bool = False
     parts: str = ""
     settings: type[Any] | None = None
     requires: Callable[[nn.Module], None] = any_model
@@ -65,11 +67,12 @@ class Method:
         """Whether maps have negative values, and want a diverging colour scale."""
         return not (self.rectified or self.unsigned)
 
-    def about(self) -> dict[str, str]:
-        """Return title, paper and meaning, for readers that do not load torch."""
+    def about(self) -> dict[str, str | bool]:
+        """Return title, paper, meaning and sign, for readers that do not load torch."""
         return {
             "title": self.title,
             "family": self.family,
             "paper": self.paper,
             "sentence": self.sentence,
+            "signed": self.signed,
         }

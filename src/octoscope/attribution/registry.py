@@ -124,18 +124,38 @@ def methods_for(
         OctoscopeError: If a name is unknown, a method asked for by name is not defined, or none is.
     """
     named = {names} if isinstance(names, str) else set(names)
-    defined, refused = [], {}
-    for method in methods_named(names):
-        reason = _reason(method, eager(model), axes)
-        if reason is None:
-            defined.append(method)
-        elif method.name in named:
-            raise OctoscopeError(f"{method.title} is not defined here: {reason}")
-        else:
-            refused[method.name] = reason
+    defined, refused = sorted_out(model, methods_named(names), axes)
+    for name, reason in refused.items():
+        if name in named:
+            raise OctoscopeError(f"{METHODS[name].title} is not defined here: {reason}")
     if not defined:
         raise OctoscopeError(f"none of the methods is defined here: {next(iter(refused.values()))}")
-    return tuple(defined), refused
+    return defined, refused
+
+
+def sorted_out(
+    model: nn.Module, methods: Iterable[Method], axes: int
+) -> tuple[tuple[Method, ...], dict[str, str]]:
+    """Tell which of some methods are defined for a model, and why the others are not.
+
+    Args:
+        model: The model to explain.
+        methods: Rows of the registry.
+        axes: Number of spatial axes of the images.
+
+    Returns:
+        The methods that are defined, and the name of each that is not → the reason.
+    """
+    asked, module = tuple(methods), eager(model)
+    refused = {
+        method.name: reason
+        for method in asked
+        if (reason := _reason(method, module, axes)) is not None
+    }
+    left = [method for method in asked if method.name not in refused]
+    if (reason := consensus.too_few(left)) is not None:
+        refused |= {method.name: reason for method in left if "maps" in method.needs}
+    return tuple(method for method in asked if method.name not in refused), refused
 
 
 def _reason(method: Method, module: nn.Module, axes: int) -> str | None:

@@ -18,7 +18,7 @@ would double the store and are had from `explain`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -270,6 +270,27 @@ class MapStore:
         stored = self._take(path, [row])[0]
         names = self._arrays[path].attrs["names"]
         return dict(zip(names, np.moveaxis(stored, -1, 0), strict=True))
+
+    def renew(self, method: str, by_products: Iterable[str]) -> bool:
+        """Delete the maps of a method that were made with other by-products than these.
+
+        A consensus has a weight of every method that it combines: with another set of methods it
+        is another map. Several processes may call it at once, before any of them writes.
+
+        Returns:
+            Whether there were such maps.
+
+        Raises:
+            OctoscopeError: If the disk refuses.
+        """
+        path = f"{method}/details"
+        with explained_disk_errors(self.path), self._arrays.locked():
+            if path not in self._arrays:
+                return False
+            if set(self._arrays[path].attrs["names"]) == set(by_products):
+                return False
+            self._arrays.delete(method)
+            return True
 
     def _put(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ class Arrays:
         if not re.fullmatch(r"([A-Za-z0-9_+-]+/)?[a-z]+", path):
             raise OctoscopeError(f'"{path.rpartition("/")[0]}" is no name of a method')
         if path not in self:
-            with exclusive(lock_of(self.path), f"making {self.path}"):
+            with self.locked():
                 if path not in self.group:  # no other process has made it meanwhile
                     self._make(path, shape, dtype, fill, about)
         found = self[path].shape[1:]
@@ -95,6 +96,17 @@ class Arrays:
                 f"{self.path}: {path} holds {found} per row, not {shape}; write maps of another "
                 "layer or image size to another store"
             )
+
+    def locked(self) -> AbstractContextManager[object]:
+        """Keep other processes from making or deleting arrays meanwhile."""
+        return exclusive(lock_of(self.path), f"making {self.path}")
+
+    def delete(self, method: str) -> None:
+        """Delete all arrays of a method."""
+        self._open = {
+            path: array for path, array in self._open.items() if not path.startswith(f"{method}/")
+        }
+        del self.group[method]
 
     def _make(
         self,

@@ -56,7 +56,7 @@ def explanations_section(study: StudyFiles) -> dict[str, Any] | None:
     if not runs or study.cache is None:
         return None
     methods = _methods(study, runs)
-    signed = _signed(runs, [method["key"] for method in methods])
+    signed = _signed(study, runs, [method["key"] for method in methods])
     panels: list[Panel] = []
     used = 0
     wanted = [entry for entry in runs[0].panels if 0 <= int(entry["row"]) < len(study.cache)]
@@ -83,11 +83,11 @@ def explanations_section(study: StudyFiles) -> dict[str, Any] | None:
 
 
 def _methods(study: StudyFiles, runs: list[RunFiles]) -> list[dict[str, str]]:
-    """Return the methods that any run has maps of: in the order of the config, then by name."""
+    """Return the methods that any run has maps of: as the config names them, then as they come."""
     there = dict.fromkeys(name for run in runs if run.maps for name in run.maps.methods)
     asked = study.about.get("config", {}).get("explain", {}).get("methods") or []
-    order = [name for name in asked if name in there] + [n for n in there if n not in asked]
-    about = study.methods
+    about = study.methods  # in the order of the registry
+    order = list(dict.fromkeys(name for name in [*asked, *about, *there] if name in there))
     return [
         {
             "key": name,
@@ -146,14 +146,19 @@ def _panel(
     return panel, used
 
 
-def _signed(runs: list[RunFiles], methods: list[str]) -> dict[str, bool]:
-    """Say of each method whether any map shown is negative somewhere: one scale per method."""
-    out = dict.fromkeys(methods, False)
+def _signed(study: StudyFiles, runs: list[RunFiles], methods: list[str]) -> dict[str, bool]:
+    """Say of each method whether its colours diverge from zero: one scale per method.
+
+    They do where the method is signed by its definition, whatever the maps shown, and where a map
+    has negative values all the same (older studies do not say what their methods are).
+    """
+    out = {method: bool(study.methods.get(method, {}).get("signed")) for method in methods}
     for run in runs:
         for entry in run.panels:
             for method in methods:
-                values = _stored(run.maps, int(entry["row"]), method)
-                out[method] = out[method] or (values is not None and bool((values[0] < 0).any()))
+                if not out[method]:
+                    found = _stored(run.maps, int(entry["row"]), method)
+                    out[method] = found is not None and bool((found[0] < 0).any())
     return out
 
 

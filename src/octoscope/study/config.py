@@ -47,7 +47,8 @@ class ExplainSettings:
     """What is explained and how much of it is shown.
 
     Attributes:
-        methods: Registry keys of the attribution methods.
+        methods: Names of attribution methods or families, or ``all``; with ``-`` before it, what
+            is left out. What is not defined for a model is left out for that model.
         panels: Scans per class that the report shows.
     """
 

@@ -152,8 +152,11 @@ class Drawing:
         self._written[name] += 1
         number = self._written[name]
         path = self.wish.out / f"{name}{f'-{number}' if number > 1 else ''}.png"
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(drawn)
+        try:
+            with atomic_path(path) as temporary:
+                temporary.write_bytes(drawn)
+        except OSError as error:  # what `atomic_path` has no sentence for
+            raise OctoscopeError(f"{path}: cannot be written ({error.strerror})") from error
         return path
 
     def _panels(self, seen: Sequence[Explained]) -> Iterator[Path]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from octoscope.attribution.consensus import combined
 from octoscope.attribution.explain import explain
-from octoscope.attribution.registry import METHODS, methods_for
+from octoscope.attribution.registry import METHODS, methods_for, methods_named, sorted_out
 from octoscope.attribution.store import MapStore
 from octoscope.attribution.store_coding import Precision
 from octoscope.data.cache import ScanCache
@@ -26,6 +28,8 @@ from octoscope.study.ranks import ALONE, PATIENCE, Ranks
 from octoscope.trust.lesions import score_localisation
 from octoscope.trust.scores import CHANCES, lift_summary, save_scores
 
+AXES = 2
+"""A B-scan has two."""
 BATCH = 16
 """Scans per pass; an interruption loses at most these."""
 
@@ -39,6 +43,7 @@ def explain_run(
     precision: Precision | None = None,
     batch_size: int = BATCH,
     ranks: Ranks = ALONE,
+    strict: bool = True,
 ) -> str:
     """Map every validation scan for its predicted class and score where the mass lies.
 
@@ -56,6 +61,8 @@ def explain_run(
         batch_size: Scans per pass. On a CPU the same number gives the same bytes, however often
             the work was interrupted and by however many processes it was done.
         ranks: Which of several processes this is.
+        strict: Refuse a method that is asked for by its own name and not defined for the model;
+            if not, it is left out, as in a study of several models.
 
     Returns:
         A sentence on the method with the highest lift over chance, or on the number of maps.
@@ -68,28 +75,38 @@ def explain_run(
         raise OctoscopeError(f"batch_size: {batch_size} is no number of scans; use 1 or more")
     rows = rows_of(cache, "val")
     classifier = Classifier.load(run.model).to(ranks.device())
-    names = _defined(classifier, methods, said=ranks.first)
+    names = _defined(classifier, methods, strict=strict, said=ranks.first)
     store = MapStore.create(
         run.maps,
         len(cache),
         precision=precision,
         about={"model": run.digest, "cache": cache.digest},
     )
+    for name in names:
+        if "maps" in METHODS[name].needs:  # with other methods it is another map
+            taking_part = combined(METHODS[other] for other in names)
+            store.renew(name, [f"weight_{other}" for other in taking_part])
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     slowest = _fill(store, classifier, cache, batches, names, ranks)
     if not ranks.first:
         return f"process {ranks.rank + 1} of {ranks.world} has written its maps"
-    ranks.wait(_scans_left(store, rows, names), "scans", patience=max(PATIENCE, 10 * slowest))
+    if names:
+        ranks.wait(_scans_left(store, rows, names), "scans", patience=max(PATIENCE, 10 * slowest))
     if not run.predictions("val").exists():
         evaluate_run(run, cache, resamples=resamples)
     whole = [name for name in names if not METHODS[name].parts]  # one map per scan
-    said = _score(run, store, cache, rows, whole, resamples) if whole else ""
+    said = _score(run, store, cache, rows, whole, resamples)
     return said or f"{len(rows)} scans × {len(names)} methods"
 
 
-def _defined(classifier: Classifier, methods: str | Sequence[str], *, said: bool) -> list[str]:
+def _defined(
+    classifier: Classifier, methods: str | Sequence[str], *, strict: bool, said: bool
+) -> list[str]:
     """Return the names of the methods that are defined for a model, and say which are not."""
-    defined, refused = methods_for(classifier, methods, 2)
+    if strict:
+        defined, refused = methods_for(classifier, methods, AXES)
+    else:
+        defined, refused = sorted_out(classifier, methods_named(methods), AXES)
     for name, reason in refused.items() if said else ():
         console.print(f"· {name} is left out: {reason}", style="dim", highlight=False, markup=False)
     return [method.name for method in defined]
@@ -147,8 +164,8 @@ def as_images(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels)).unsqueeze(1).float() / 255
 
 
-class _StoredMaps(Mapping[str, np.ndarray]):
-    """Maps of some rows at the size of the image, read when asked for.
+class _StoredMaps(Mapping[str, "_OfMethod"]):
+    """Maps of some rows at the size of the image, read a few at a time when asked for.
 
     Attributes:
         store: The map store.
@@ -162,14 +179,28 @@ class _StoredMaps(Mapping[str, np.ndarray]):
     ) -> None:
         self.store, self.rows, self.methods, self.size = store, rows, tuple(methods), size
 
-    def __getitem__(self, method: str) -> np.ndarray:
-        return self.store.read_rows(self.rows, method, self.size)
+    def __getitem__(self, method: str) -> _OfMethod:
+        return _OfMethod(self, method)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.methods)
 
     def __len__(self) -> int:
         return len(self.methods)
+
+
+@dataclass(frozen=True)
+class _OfMethod:
+    """The maps of one method: ``maps[places]`` reads those at some places among the rows."""
+
+    maps: _StoredMaps
+    method: str
+
+    def __len__(self) -> int:
+        return len(self.maps.rows)
+
+    def __getitem__(self, places: np.ndarray) -> np.ndarray:
+        return self.maps.store.read_rows(self.maps.rows[places], self.method, self.maps.size)
 
 
 def _score(
@@ -193,7 +224,7 @@ def _score(
     ill = cache.masks[rows].any(axis=(1, 2)) & cache.has_mask[rows]
     scored = rows[right & ill]
     counts = {"scored": len(scored), "left_out_as_wrong": int((ill & ~right).sum())}
-    if not len(scored):
+    if not len(scored) or not methods:
         write_json(run.localisation, counts)
         return ""
     info = run.info

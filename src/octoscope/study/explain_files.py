@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -30,13 +31,15 @@ def explain_files(runs: Sequence[RunFolder], images: Sequence[Path], wish: Wish)
 
     Raises:
         OctoscopeError: Before anything is drawn: if a class, method or figure is unknown or not
-            defined for any of the models. After everything is drawn: if scans failed.
+            defined for any of the models, or the folder cannot be written. After
+            everything is drawn: if scans failed.
     """
     masks = LesionMasks.of(runs[0], wish.masks)
     models = load_models(runs, wish)
     kinds = {kind: able for kind in wish.kinds if (able := _able(kind, models, wish))}
     if not kinds:
         raise OctoscopeError("none of the figures is defined for these models")
+    _require_writable(wish.out)
     drawing = Drawing(wish, models, kinds)
     for path in images:
         yield from drawing.scan(path, masks)
@@ -45,6 +48,15 @@ def explain_files(runs: Sequence[RunFolder], images: Sequence[Path], wish: Wish)
         failed = "; ".join(drawing.failures)
         many = f"{len(drawing.failures)} failures with {len(images)} scans: "
         raise OctoscopeError((many if len(drawing.failures) > 1 else "") + failed)
+
+
+def _require_writable(out: Path) -> None:
+    """Refuse a folder that cannot be made or written, before the work and without making it."""
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise OctoscopeError(f"{out}: cannot be written ({there} is a file); choose another --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise OctoscopeError(f"{out}: cannot be written (no permission); choose another --out")
 
 
 def load_models(runs: Sequence[RunFolder], wish: Wish) -> list[Model]:

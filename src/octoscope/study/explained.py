@@ -13,7 +13,7 @@ from torch import Tensor
 
 from octoscope.attribution.explain import explain
 from octoscope.attribution.maps import Maps
-from octoscope.attribution.registry import METHODS, methods_for, methods_named
+from octoscope.attribution.registry import METHODS, methods_named, sorted_out
 from octoscope.data.decode import decode_row
 from octoscope.errors import OctoscopeError, ScanError, did_you_mean
 from octoscope.models.classifier import Classifier
@@ -63,7 +63,7 @@ class Model:
             raise OctoscopeError(f'"{target}" is not a class of {name}{hint}: {", ".join(classes)}')
         if torch.cuda.is_available():
             classifier = classifier.to("cuda")
-        refused = {key: reason for key in methods if (reason := _unable(classifier, key))}
+        refused = _refused(classifier, methods)
         return cls(
             name,
             classifier,
@@ -99,17 +99,14 @@ class Model:
         Raises:
             OctoscopeError: With the reason.
         """
-        if reason := _unable(self.classifier, method):
+        if reason := _refused(self.classifier, [method]).get(method):
             raise OctoscopeError(f"{self.name}: {reason}")
 
 
-def _unable(classifier: Classifier, method: str) -> str:
-    """Say why a method is not defined for a model, '' if it is."""
-    try:
-        methods_for(classifier, [method], AXES)
-    except OctoscopeError as error:
-        return str(error)
-    return ""
+def _refused(classifier: Classifier, methods: Sequence[str]) -> dict[str, str]:
+    """Return which of some methods are not defined for a model, and why."""
+    refused = sorted_out(classifier, [METHODS[key] for key in methods], AXES)[1]
+    return {key: f"{METHODS[key].title} is not defined here: {why}" for key, why in refused.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from octoscope.scans.table import ScanTable
 from octoscope.study.config import StudyConfig
 from octoscope.study.evaluate import evaluate_run
 from octoscope.study.explain import explain_run
+from octoscope.study.explainable import require_defined
 from octoscope.study.folder import RunFolder, StudyFolder
 from octoscope.study.panels import write_panels
 from octoscope.study.provenance import provenance
@@ -53,6 +54,8 @@ def run_study(config: StudyConfig, *, until: str = "report") -> Path:
     _require_own(folder, table)
     table = _audit(folder, table, config)
     _describe(folder, config, table)
+    if until != "train":
+        require_defined(config, len(table.classes))
     cache = ScanCache.build(table, config.framing, folder.cache)
     runs = [
         _train(folder, cache, replace(recipe, seed=seed))
@@ -182,7 +185,9 @@ def _explain(run: RunFolder, cache: ScanCache, config: StudyConfig) -> None:
 
     def work() -> str:
         write_json(run.study.methods, {name: METHODS[name].about() for name in METHODS})
-        return explain_run(run, cache, config.explain.methods, resamples=config.resamples)
+        return explain_run(
+            run, cache, config.explain.methods, resamples=config.resamples, strict=False
+        )
 
     Stage(run.study.path, f"explain {run.name}").run(
         {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -13,12 +14,15 @@ from torch import Tensor
 from octoscope.errors import OctoscopeError
 from octoscope.trust.localisation import (
     Array,
+    draw_donors,
     grow,
+    in_blocks,
     lesion_area,
-    mass_of_other_scans,
+    mass_of_donors,
     pointing_chance,
     pointing_game,
     relevance_mass,
+    says_something,
 )
 from octoscope.trust.scores import ANY_LESION, TOLERANCE
 
@@ -36,8 +40,29 @@ HIGHER_IS_BETTER = {
 """Metric → its direction; None for what describes the scan or chance, not the map."""
 
 
+ORDER = (
+    "relevance_mass",
+    "lift",
+    "mass_of_other_scans",
+    "pointing_game",
+    "relevance_mass_retina",
+    "lift_retina",
+)
+"""Metrics that hang on the map, in the order of the table."""
+
+
+class Readable(Protocol):
+    """Maps that are read when asked for."""
+
+    def __len__(self) -> int:
+        """Count them."""
+
+    def __getitem__(self, places: np.ndarray, /) -> Array:
+        """Return those at positions ``(n,)``, ``(n, *S)``."""
+
+
 def score_localisation(
-    maps: Mapping[str, Array],
+    maps: Mapping[str, Array | Readable],
     masks: Array,
     *,
     scans: Sequence[str],
@@ -53,10 +78,12 @@ def score_localisation(
 
     Scans without any lesion keep one row per method with a ``lesion_area`` of 0, so that they
     are counted; a lesion type makes rows only for the scans that have it. The methods are taken
-    one after the other, so `maps` may be a mapping that reads them from disk.
+    one after the other and `BLOCK` scans at a time, so `maps` may be a mapping that reads them from
+    disk.
 
     Args:
-        maps: Method → ``(B, *S)`` maps of the explained class.
+        maps: Method → ``(B, *S)`` maps of the explained class: an array, or anything of length B
+            that gives the maps at positions ``(n,)`` as an array.
         masks: ``(B, *S)`` lesion index, 0 for background.
         scans: Name of each scan, ``(B,)``.
         patients: Patient of each scan, ``(B,)``.
@@ -87,8 +114,9 @@ def score_localisation(
     identity = pd.DataFrame({"scan": scans, "patient": patients, "label": labels}, dtype=object)
     parts = []
     for method, drawn in maps.items():
+        found = _scores(drawn, targets, identity)
         for lesion, target in targets.items():
-            scores = target.scores(torch.as_tensor(drawn), identity)
+            scores = found[lesion]
             if lesion == ANY_LESION:
                 parts.append(target.without(identity).assign(method=method))
             parts += [
@@ -141,22 +169,61 @@ class _Target:
         rows = np.setdiff1d(np.arange(len(identity)), self.rows)
         return identity.iloc[rows].assign(metric="lesion_area", lesion=ANY_LESION, value=0.0)
 
-    def scores(self, maps: Tensor, identity: pd.DataFrame) -> dict[str, Tensor]:
-        """Return every metric ``(n,)`` of one method's maps ``(B, *S)``."""
-        patients, labels = identity["patient"].to_numpy(), identity["label"].to_numpy()
-        here, mask = maps[self.rows], self.mask[self.rows]
-        mass = relevance_mass(here, mask)
+    def scores(self, maps: Tensor, places: np.ndarray) -> dict[str, Tensor]:
+        """Return the metrics that hang on a scan's own map, ``(m,)`` each.
+
+        Args:
+            maps: ``(m, *S)`` of scans that have the lesion.
+            places: ``(m,)`` their positions among the n.
+        """
+        mask, grown = self.mask[self.rows[places]], self.grown[places]
         out = {
-            **self.constants,
-            "relevance_mass": mass,
-            "lift": mass / self.constants["lesion_area"],
-            "mass_of_other_scans": mass_of_other_scans(maps, self.mask, patients, labels)[
-                self.rows
-            ],
-            "pointing_game": pointing_game(here, self.grown, tolerance=0),
+            "relevance_mass": relevance_mass(maps, mask),
+            "pointing_game": pointing_game(maps, grown, tolerance=0),
         }
         if self.retina is not None:
-            mass = relevance_mass(here, mask, self.retina)
-            out["relevance_mass_retina"] = mass
-            out["lift_retina"] = mass / self.constants["lesion_area_retina"]
+            out["relevance_mass_retina"] = relevance_mass(maps, mask, self.retina[places])
         return out
+
+
+def _scores(
+    drawn: Array | Readable, targets: Mapping[str, _Target], identity: pd.DataFrame
+) -> dict[str, dict[str, Tensor]]:
+    """Return every metric of one method: lesion → metric → ``(n,)``, of the n scans that have it.
+
+    The maps are read twice: a block of all scans at a time, and those of the donors.
+    """
+    patients, labels = identity["patient"].to_numpy(), identity["label"].to_numpy()
+    pieces: dict[str, list[dict[str, Tensor]]] = {lesion: [] for lesion in targets}
+    usable = []
+    for block in in_blocks(np.arange(len(identity))):
+        maps = torch.as_tensor(drawn[block])
+        usable.append(says_something(maps.flatten(1)))
+        for lesion, target in targets.items():
+            here, places = _common(block, target.rows)
+            pieces[lesion].append(target.scores(maps[here], places))
+    given = draw_donors(torch.cat(usable), labels)
+    donors = {label: drawn[places] for label, places in given.items()}
+    out = {}
+    for lesion, target in targets.items():
+        scores = {name: torch.cat([piece[name] for piece in pieces[lesion]])
+                  for name in pieces[lesion][0]}  # fmt: skip
+        other = mass_of_donors(donors, given, target.mask, patients, labels)[target.rows]
+        scores |= {
+            "mass_of_other_scans": other,
+            "lift": scores["relevance_mass"] / target.constants["lesion_area"],
+        }
+        if target.retina is not None:
+            area = target.constants["lesion_area_retina"]
+            scores["lift_retina"] = scores["relevance_mass_retina"] / area
+        out[lesion] = {
+            **target.constants,
+            **{name: scores[name] for name in ORDER if name in scores},
+        }
+    return out
+
+
+def _common(block: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where the scans that stand in both are in a block, and where among the rows."""
+    _, here, places = np.intersect1d(block, rows, assume_unique=True, return_indices=True)
+    return here, places

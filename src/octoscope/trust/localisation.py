@@ -16,6 +16,8 @@ section 4.3. Pointing game: Zhang et al., "Excitation Backprop", IJCV 2018, sect
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
@@ -25,6 +27,9 @@ from octoscope.errors import OctoscopeError
 from octoscope.trust.scores import TOLERANCE
 
 Array = np.ndarray | Tensor
+
+BLOCK = 64
+"""Scans whose maps are held at the size of the image at once."""
 
 
 def relevance_mass(maps: Array, masks: Array, within: Array | None = None) -> Tensor:
@@ -48,7 +53,7 @@ def relevance_mass(maps: Array, masks: Array, within: Array | None = None) -> Te
     maps, masks = _flat(maps, masks)  # (..., B, P), (B, P)
     share = _positive_share(maps if region is None else maps.where(region, 0))
     mass = share.where(masks, 0).sum(-1).double()
-    return mass.where(masks.any(-1) & _says_something(maps), torch.nan)
+    return mass.where(masks.any(-1) & says_something(maps), torch.nan)
 
 
 def lesion_area(masks: Array, within: Array | None = None) -> Tensor:
@@ -95,7 +100,7 @@ def pointing_game(maps: Array, masks: Array, tolerance: float = TOLERANCE) -> Te
     top = maps.amax(-1, keepdim=True)
     tied = maps == top
     share = (tied & grown).sum(-1).double() / tied.sum(-1)
-    return share.where(grown.any(-1) & _says_something(maps), torch.nan)
+    return share.where(grown.any(-1) & says_something(maps), torch.nan)
 
 
 def pointing_chance(masks: Array, tolerance: float = TOLERANCE) -> Tensor:
@@ -149,21 +154,72 @@ def mass_of_other_scans(
         OctoscopeError: If the shapes do not fit.
     """
     maps, masks = _flat(maps, masks)
-    share, usable = _positive_share(maps), _says_something(maps).numpy(force=True)
-    patients, labels = np.asarray(patients), np.asarray(labels)
+    given = draw_donors(says_something(maps), labels, donors=donors, seed=seed)
+    return mass_of_donors({k: maps[v] for k, v in given.items()}, given, masks, patients, labels)
+
+
+def draw_donors(
+    usable: Tensor, labels: np.ndarray, *, donors: int = 64, seed: int = 0
+) -> dict[str, np.ndarray]:
+    """Draw the scans of each class whose maps are tried on the masks of the others.
+
+    Args:
+        usable: ``(B,)`` bool: whose maps say something (`says_something`).
+        labels: Class of each scan, ``(B,)``.
+        donors: At most so many of a class.
+        seed: Seed of the draw.
+
+    Returns:
+        Class → positions among the B scans.
+    """
+    labels, fit = np.asarray(labels), usable.numpy(force=True)
     generator = np.random.default_rng(seed)
+    return {
+        label: generator.permutation(np.flatnonzero((labels == label) & fit))[:donors]
+        for label in np.unique(labels)
+    }
+
+
+def mass_of_donors(
+    maps: Mapping[str, Array],
+    given: Mapping[str, np.ndarray],
+    masks: Array,
+    patients: np.ndarray,
+    labels: np.ndarray,
+) -> Tensor:
+    """Return `mass_of_other_scans` from the maps of the donors alone.
+
+    Args:
+        maps: Class → ``(D, *S)`` maps of its donors.
+        given: Class → positions of its donors among the B scans, ``(D,)``.
+        masks: ``(B, *S)`` bool.
+        patients: Patient of each scan, ``(B,)``.
+        labels: Class of each scan, ``(B,)``.
+
+    Returns:
+        ``(B,)`` float64.
+    """
+    masks = _as_mask(masks).flatten(1)
+    patients, labels = np.asarray(patients), np.asarray(labels)
     out = torch.full((len(masks),), torch.nan, dtype=torch.float64, device=masks.device)
     has_lesion = masks.any(-1).numpy(force=True)
-    for label in np.unique(labels):
-        given = generator.permutation(np.flatnonzero((labels == label) & usable))[:donors]
+    for label, places in given.items():
         scans = np.flatnonzero((labels == label) & has_lesion)
-        if min(given.size, scans.size) == 0:
+        if min(places.size, scans.size) == 0:
             continue
-        crossed = (masks[scans].to(share) @ share[given].T).double()  # (scans, donors)
-        foreign = torch.as_tensor(patients[scans][:, None] != patients[given][None])
+        share = _positive_share(_as_floats(maps[label]).flatten(1)).to(masks.device)
+        crossed = torch.cat(
+            [masks[some].to(share) @ share.T for some in in_blocks(scans)]
+        ).double()  # (scans, donors)
+        foreign = torch.as_tensor(patients[scans][:, None] != patients[places][None])
         foreign = foreign.to(crossed)
         out[scans] = (crossed * foreign).sum(-1) / foreign.sum(-1)
     return out
+
+
+def in_blocks(places: np.ndarray, size: int = BLOCK) -> list[np.ndarray]:
+    """Cut positions into pieces, so that what is made of each fits into memory."""
+    return [places[start : start + size] for start in range(0, max(len(places), 1), size)]
 
 
 def _positive_share(maps: Tensor) -> Tensor:
@@ -172,7 +228,7 @@ def _positive_share(maps: Tensor) -> Tensor:
     return positive.div_(positive.sum(-1, keepdim=True))
 
 
-def _says_something(maps: Tensor) -> Tensor:
+def says_something(maps: Tensor) -> Tensor:
     """Say of maps ``(..., B, P)`` whether they are finite and somewhere positive, ``(..., B)``."""
     low, high = maps.amin(-1), maps.amax(-1)  # NaN anywhere makes both NaN
     return low.isfinite() & high.isfinite() & (high > 0)
@@ -190,8 +246,7 @@ def _flat(maps: Array, masks: Array) -> tuple[Tensor, Tensor]:
             f"maps of shape {tuple(maps.shape)} do not fit masks of shape {tuple(masks.shape)}; "
             "read the maps at the size of the masks, one mask per scan"
         )
-    if maps.dtype != torch.float64:
-        maps = maps.float()
+    maps = _as_floats(maps)
     return maps.flatten(maps.ndim - masks.ndim + 1), masks.flatten(1).to(maps.device)
 
 
@@ -203,6 +258,12 @@ def _region(within: Array, masks: Array) -> Tensor:
             f"{tuple(masks.shape)}; give one of the same size per scan"
         )
     return _as_mask(within).flatten(1).to(torch.as_tensor(masks).device)
+
+
+def _as_floats(maps: Array) -> Tensor:
+    """Return maps as a tensor, float32 unless they are float64."""
+    maps = torch.as_tensor(maps)
+    return maps if maps.dtype == torch.float64 else maps.float()
 
 
 def _as_mask(mask: Array) -> Tensor:

@@ -57,6 +57,7 @@ ROWS: tuple[Method, ...] = (
         rectified=False,
         sentence="The logit when the last block sees one patch only.",
         families=("transformer",),
+        own_layer=True,
         settings=VitReciproSettings,
         requires=requires_last_block,
     ),

@@ -1,0 +1,53 @@
+"""Whether the methods of a study are defined for its models, found out before any is trained."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from octoscope.attribution.method import any_model
+from octoscope.attribution.registry import METHODS, methods_named, sorted_out
+from octoscope.errors import OctoscopeError
+from octoscope.models.network import build_network
+from octoscope.study.config import StudyConfig
+
+AXES = 2
+"""A B-scan has two."""
+
+
+def require_defined(config: StudyConfig, num_classes: int) -> None:
+    """Refuse a method that is asked for by its own name and defined for none of the models.
+
+    The networks are built without numbers, and only if a method asks something of them.
+
+    Args:
+        config: The study.
+        num_classes: K.
+
+    Raises:
+        OctoscopeError: If there is such a method, with the reason; or if no method is left for any
+            of the models.
+    """
+    asked = methods_named(config.explain.methods)
+    own = {method.name for method in asked} & set(config.explain.methods)
+    if all(method.requires is any_model and "maps" not in method.needs for method in asked):
+        return
+    size = (config.framing.height, config.framing.width)
+    refusals: list[dict[str, str]] = []
+    for recipe in config.models:
+        with torch.device("meta"):
+            network: nn.Module = build_network(
+                recipe.model,
+                num_classes,
+                in_channels=recipe.in_channels,
+                image_size=size,
+                **recipe.model_options,
+            )
+        refusals.append(sorted_out(network, asked, AXES)[1])
+    nowhere = [method for method in asked if all(method.name in refused for refused in refusals)]
+    for method in nowhere:
+        if method.name in own or len(nowhere) == len(asked):
+            raise OctoscopeError(
+                f"{METHODS[method.name].title} is defined for none of the models: "
+                f"{refusals[0][method.name]}"
+            )
