@@ -269,3 +269,18 @@ def test_grids_that_an_image_can_have() -> None:
     assert covers((2, 3), (75, 100))  # strides of 32 with rounding
     assert not covers((7, 768), (224, 224))
     assert not covers((3, 2), (64, 200))
+
+
+class Overwrites(TinyNet):
+    """Writes into the images it is given."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.sub_(0.5))
+
+
+@pytest.mark.parametrize("network", [TinyNet().bfloat16(), TinyNet().double(), Overwrites()])
+def test_unknown_networks_get_images_of_their_type_and_of_their_own(network: nn.Module) -> None:
+    images = torch.rand(2, 3, 16, 24, generator=torch.Generator().manual_seed(0))
+    before = images.clone()
+    assert resolve_target(network, images).name == "beta"
+    assert images.equal(before)

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import Switch, borrowed, turned
 from octoscope.models.layout import say
-from octoscope.models.probe import first_tensor, logits_of
+from octoscope.models.probe import as_the_model_takes, first_tensor, logits_of
 
 
 @dataclass(frozen=True)
@@ -232,19 +232,6 @@ def _with_first(output: Any, tensor: Tensor) -> Any:
     parts = list(output)
     parts[next(i for i, part in enumerate(parts) if isinstance(part, Tensor))] = tensor
     return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
-
-
-def _device(module: nn.Module) -> torch.device:
-    return next((p.device for p in module.parameters()), torch.device("cpu"))
-
-
-def as_the_model_takes(module: nn.Module, images: Tensor) -> Tensor:
-    """Move images to the device and floating type of the first parameter, out of inference mode."""
-    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), images.dtype)
-    with torch.inference_mode(False):
-        if images.is_inference():
-            images = images.clone()  # an inference tensor may not be saved for a backward
-        return images.detach().to(_device(module), dtype)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

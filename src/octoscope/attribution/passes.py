@@ -11,7 +11,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from octoscope.attribution.capture import as_the_model_takes
 from octoscope.attribution.forward import Forward
 from octoscope.attribution.fusion import fused
 from octoscope.attribution.maps import Maps, flags_of
@@ -25,6 +24,7 @@ from octoscope.attribution.targets import Wanted
 from octoscope.errors import OctoscopeError
 from octoscope.models.attention import AttentionStack
 from octoscope.models.layout import TargetLayer
+from octoscope.models.probe import as_the_model_takes
 from octoscope.progress import track
 
 MOST_IMAGES = 32

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from octoscope.errors import OctoscopeError, did_you_mean
 from octoscope.models.borrow import borrowed, eager
 from octoscope.models.layout import TargetLayer, read_layout
-from octoscope.models.probe import first_tensor, probe_layer
+from octoscope.models.probe import as_the_model_takes, first_tensor, probe_layer
 
 Rule = Callable[[nn.Module], nn.Module | None]
 
@@ -44,7 +44,7 @@ def resolve_target(
     hook = module.register_forward_hook(lambda _m, _i, out: seen.append(first_tensor(out)))
     try:
         with borrowed(model) as lent, torch.no_grad():
-            lent(images[:1])
+            lent(as_the_model_takes(lent, images[:1]).clone())
     finally:
         hook.remove()
     if not seen:

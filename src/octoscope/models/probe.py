@@ -33,7 +33,7 @@ def probe_layer(model: nn.Module, images: Tensor) -> tuple[str, nn.Module]:
     size = tuple(images.shape[2:])
     with borrowed(model) as module:
         names = {part: name for name, part in module.named_modules() if name}
-        seen = _gradients(module, list(names), images[:1])
+        seen = _gradients(module, list(names), as_the_model_takes(module, images[:1]))
         tokens = {gradient.shape[1] for _, gradient in seen if gradient.ndim == 3}
         for part, gradient in reversed(seen):
             if len(gradient) != 1 or (gradient.ndim == 4 and gradient.shape[2] in tokens):
@@ -68,7 +68,8 @@ def _gradients(
     hooks = [part.register_forward_hook(watch) for part in parts]
     try:
         with torch.inference_mode(False), torch.enable_grad():
-            logits = logits_of(module(image.detach().clone().requires_grad_()))
+            leaf = image.clone().requires_grad_()
+            logits = logits_of(module(leaf.clone()))  # which may be written into
             ranks = torch.arange(1, logits.shape[1] + 1, device=logits.device)
             score = (logits * ranks).sum()  # no two classes cancel
             outputs = [output for _, output in seen]
@@ -87,6 +88,16 @@ def _gradients(
 def _used_positions(gradient: Tensor) -> int:
     """Count the positions of (1, C, *grid) where the gradient is not zero."""
     return int(gradient.ne(0).any(dim=1).sum())
+
+
+def as_the_model_takes(module: nn.Module, images: Tensor) -> Tensor:
+    """Move images to the device and floating type of the first parameter, out of inference mode."""
+    dtype = next((p.dtype for p in module.parameters() if p.is_floating_point()), images.dtype)
+    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    with torch.inference_mode(False):
+        if images.is_inference():
+            images = images.clone()  # an inference tensor may not be saved for a backward
+        return images.detach().to(device, dtype)
 
 
 def first_tensor(output: Any) -> Tensor:
