@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import deepcopy
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
@@ -239,8 +240,14 @@ def test_every_method_has_a_plan(kind: str, name: str) -> None:
         ({"rise": {"mots": 8}}, 'did you mean "most"'),
         ({"gradcam": {"most": 8}}, "no method with settings"),
         ({"smoothgrad": {"samples": 3}}, "not among the methods"),
+        ({"rise": None}, "rise=None is no dict"),
+        ({"rise": {"kept": "half"}}, "wrong kind"),
+        ({"rise": {"seed": "zero"}}, "no seed"),
+        ({"finercam": {"classes": 1.5}}, "no number of classes"),
+        ({"occlusion": {"baseline": float("nan")}}, "baseline=nan"),
     ],
 )
-def test_typing_errors_in_options(options: dict[str, dict[str, int]], says: str) -> None:
+def test_typing_errors_in_options(options: dict[str, Any], says: str) -> None:
+    names = ["rise", "finercam", "occlusion"]
     with pytest.raises(OctoscopeError, match=says):
-        explain(network("cnn"), images("cnn"), "rise", options=options)
+        explain(network("cnn"), images("cnn"), names, options=options)

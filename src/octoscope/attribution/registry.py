@@ -200,7 +200,12 @@ def settings_of(
     for name, method in METHODS.items():
         if method.settings is None:
             continue
-        values = dict(wanted.get(name, {}))
+        values = wanted.get(name, {})
+        if not isinstance(values, Mapping):
+            raise OctoscopeError(
+                f"options: {name}={values!r} is no dict of settings; give it such as "
+                f'{{"{name}": {{"{fields(method.settings)[0].name}": …}}}}'
+            )
         known = [field.name for field in fields(method.settings)]
         for key in values:
             if key not in known:
@@ -208,5 +213,10 @@ def settings_of(
                     f'options: {name} has no setting "{key}"{did_you_mean(key, known)}; '
                     f"it has {', '.join(known)}"
                 )
-        found[name] = method.settings(**values)
+        try:
+            found[name] = method.settings(**values)
+        except TypeError as error:  # a check compared what cannot be compared
+            raise OctoscopeError(
+                f"options: {name} has a setting of the wrong kind among {dict(values)}: {error}"
+            ) from error
     return found

@@ -29,7 +29,7 @@ class FinerSettings:
     def __post_init__(self) -> None:
         if not isfinite(self.gamma) or self.gamma < 0:
             raise OctoscopeError(f"finercam: gamma={self.gamma} is no strength; use 0 or more")
-        if self.classes < 1:
+        if not isinstance(self.classes, int) or self.classes < 1:
             raise OctoscopeError(
                 f"finercam: classes={self.classes} is no number of classes to compare with; "
                 "use 1 or more"

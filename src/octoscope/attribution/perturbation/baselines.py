@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Literal
 
 import torch
@@ -27,7 +28,9 @@ def require_baseline(method: str, baseline: object) -> None:
                 f'{method}: baseline "{baseline}" is not known'
                 f'{did_you_mean(baseline, ("mean", "blur"))}; use a number, "mean" or "blur"'
             )
-    elif isinstance(baseline, bool) or not isinstance(baseline, int | float):
+    elif isinstance(baseline, bool) or not (
+        isinstance(baseline, int | float) and isfinite(baseline)
+    ):
         raise OctoscopeError(f'{method}: baseline={baseline!r} is no number, "mean" or "blur"')
 
 

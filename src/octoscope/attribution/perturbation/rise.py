@@ -65,6 +65,8 @@ class Rise:
             )
         if not isinstance(self.cells, int) or self.cells < 2:
             raise OctoscopeError(f"rise: cells={self.cells!r} makes no grid; use 2 or more")
+        if not isinstance(self.seed, int):
+            raise OctoscopeError(f"rise: seed={self.seed!r} is no seed; use a whole number")
         if not 0 < self.kept < 1:
             raise OctoscopeError(
                 f"rise: kept={self.kept} is no probability between 0 and 1, such as 0.5"
