@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
+from octoscope.attribution.linear import quick_linear
 from octoscope.attribution.memory import fitting, in_pieces
 from octoscope.models.probe import logits_of
 
@@ -92,9 +93,12 @@ class Forward:
         with self.precision(images.device):
             return logits_of(self._module(images)).float()
 
-    def precision(self, device: torch.device) -> AbstractContextManager[None]:
-        """Return a context in which the model runs as precisely as was asked for."""
-        return torch.autocast(device.type, dtype=self.autocast, enabled=self.autocast is not None)
+    @contextmanager
+    def precision(self, device: torch.device) -> Iterator[None]:
+        """Enter a context in which the model runs as precisely as was asked for, and quickly."""
+        low = self.autocast is not None
+        with quick_linear(), torch.autocast(device.type, dtype=self.autocast, enabled=low):
+            yield
 
 
 def _layout(module: nn.Module) -> torch.memory_format:
