@@ -13,7 +13,8 @@ ablation   Ablation-CAM, ResNet-50, against pytorch-grad-cam (on one image: it r
            per channel)
 eigen      Eigen-CAM, ResNet-50, against pytorch-grad-cam, and both without the forward pass
 attention  six attention maps of a ViT-B against the formulas of Chefer's and LeGrad's papers as
-           their authors' code runs them: one by one, each with passes of its own, whole matrices
+           their authors' code runs them: one by one, each with passes of its own, whole matrices;
+           and how much the maps differ
 recipro    ViT-ReciproCAM of a ViT-B against masked sequences through the last block
 all        every method that both sides have and that is no perturbation, on one image of ResNet-50,
            against pytorch-grad-cam and captum, one after the other
@@ -74,13 +75,14 @@ def theirs(model: nn.Module, method: type, images: Tensor, classes: list[int], *
     target = resolve_target(model, images)
     layers = [] if method is pgc.FullGrad else [target.module]
     cam = method(model, layers, **given)
+    inner = getattr(cam, "base_cam", cam)  # Finer-CAM wraps another method
     if method is not pgc.FullGrad and target.kind != "nchw":
-        cam.reshape_transform = target.maps
-        cam.activations_and_grads.reshape_transform = target.maps
+        inner.reshape_transform = target.maps
+        inner.activations_and_grads.reshape_transform = target.maps
     try:
         return cam(images, [ClassifierOutputTarget(c) for c in classes])
     finally:
-        cam.activations_and_grads.release()
+        inner.activations_and_grads.release()
         model.zero_grad()
 
 
@@ -227,8 +229,8 @@ class Reference:
 
     def attention_gradcam(self, images: Tensor, c: int) -> Tensor:
         seen, grads = self.with_gradients(images, c)
-        weights = grads[-1].mean((2, 3), keepdim=True)
-        return (weights * seen[-1]).mean(1).clamp(min=0)[:, 0, 1:]
+        row, slope = seen[-1][:, :, 0, 1:], grads[-1][:, :, 0, 1:]
+        return (slope.mean(-1, keepdim=True) * row).mean(1).clamp(min=0)
 
     def chefer(self, images: Tensor, c: int) -> Tensor:
         seen, grads = self.with_gradients(images, c)
@@ -251,13 +253,26 @@ class Reference:
 def attention(options: argparse.Namespace) -> None:
     model, images = network(VIT, options), pictures(options)
     reference = Reference(model)
+    whole = {"gradient_rollout": {"discard": 0.0}}  # what the reference computes, nothing dropped
     contenders = {
         "forward": forward_of(model, images),
-        "ours, six at once": lambda: explain(model, images, SIX, 0),
+        "ours, six at once": lambda: explain(model, images, SIX, 0, options=whole),
         "formulas, one by one": lambda: [getattr(reference, one)(images, 0) for one in SIX],
     }
     seconds = interleaved(contenders, options.rounds, options.device, before=contenders["forward"])
     say(f"six attention maps, {VIT}", seconds, "ours, six at once", ["formulas, one by one"])
+    found = explain(model, images, SIX, 0, options=whole).native
+    for name in SIX:
+        expected = getattr(reference, name)(images, 0).detach()
+        difference = (largest_is_one(found[name]) - largest_is_one(expected)).abs().max()
+        print(f"  {name}: largest difference {float(difference):.1e} of the largest value")
+    model.zero_grad()
+
+
+def largest_is_one(maps: Tensor) -> Tensor:
+    """Divide each map by its largest value: LeGrad's sum over layers becomes its mean."""
+    flat = maps.flatten(1)
+    return flat / flat.amax(1, keepdim=True)
 
 
 def recipro(options: argparse.Namespace) -> None:
@@ -309,6 +324,9 @@ def recipro(options: argparse.Namespace) -> None:
 def everything(options: argparse.Namespace) -> None:
     """The list that both sides have, on a ResNet: no method that only one of them knows."""
     model, images = network(RESNET, options), pictures(options, 1)
+    for part in model.modules():  # captum's guided methods cannot see through in-place ReLUs
+        if isinstance(part, nn.ReLU):
+            part.inplace = False
     zero = torch.zeros_like(images)
 
     def attribute(method: Callable[..., object], **given: object) -> object:
