@@ -70,7 +70,8 @@ def commands() -> list[tuple[str, str]]:
 def rows_of_tables(page: str) -> list[list[str]]:
     """Return the cells of every row of every table of a page."""
     lines = [line for line in prose(page).splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    cells = (re.split(r"(?<!\\)\|", line.strip("|")) for line in lines)
+    return [[cell.strip() for cell in row] for row in cells]
 
 
 # --- commands -----------------------------------------------------------------------------------
@@ -174,23 +175,46 @@ def test_no_place_on_a_machine_is_named(page: str) -> None:
 # --- tables that repeat what the code says ------------------------------------------------------
 
 
-def test_methods_table_is_the_registry() -> None:
-    rows = {
-        row[0].strip("`"): row for row in rows_of_tables("docs/attribution.md") if len(row) == 6
+METHOD_PAGES = [page for page in PAGES if page.startswith("docs/methods-")]
+
+
+def rows_of_methods(page: str) -> list[list[str]]:
+    """Return the rows of a page's tables that begin with the key of a method."""
+    rows = [row for row in rows_of_tables(page) if len(row) == 6]
+    return [[row[0].strip("`"), *row[1:]] for row in rows if row[0].strip("`") in METHODS]
+
+
+def test_every_method_has_one_row_and_no_other_has() -> None:
+    keys = [row[0] for page in METHOD_PAGES for row in rows_of_methods(page)]
+    assert sorted(keys) == sorted(METHODS)
+    first = {row[0] for page in METHOD_PAGES for row in rows_of_tables(page) if len(row) == 6}
+    assert {key.strip("`") for key in first} - {"key", "---"} == set(METHODS)
+
+
+@pytest.mark.parametrize("page", METHOD_PAGES)
+def test_methods_tables_are_the_registry(page: str) -> None:
+    for key, title, _, paper, sign, cost in rows_of_methods(page):
+        method = METHODS[key]
+        rectified = "rectified" if method.rectified else "signed" if method.signed else "unsigned"
+        assert (title, paper, sign) == (method.title, method.paper, rectified), key
+        assert cost, key
+        for field in fields(method.settings) if method.settings else ():
+            rows = [row for row in rows_of_tables(page) if f"`{field.name}`" in row[0]]
+            named = any(f"`{key}`" in row[1] for row in rows)
+            assert named or f"`{field.name}`" in prose(page), f"{key}: {field.name}"
+
+
+def test_methods_page_says_which_families_it_is_of() -> None:
+    table = {
+        family.strip('`"'): row[2]
+        for row in rows_of_tables("docs/attribution.md")
+        if len(row) == 3 and "methods-" in row[2]
+        for family in row[0].split(", ")
     }
-    rows = {key: row for key, row in rows.items() if re.fullmatch(r"[a-z+]+cam\+*", key)}
-    assert set(rows) == {name for name, method in METHODS.items() if method.family == "cam"}
-    for name, (_, title, _, paper, sign, cost) in rows.items():
-        method = METHODS[name]
-        assert title == method.title
-        assert paper == method.paper
-        assert sign == ("signed" if method.signed else "rectified")
-        assert cost == "shared forward" + (" and backward" if "gradients" in method.needs else "")
-
-
-def test_every_method_is_in_the_docs() -> None:
-    for name in METHODS:
-        assert f"`{name}`" in PAGES["docs/attribution.md"], name
+    assert set(table) == {method.family for method in METHODS.values()}
+    for page in METHOD_PAGES:
+        for key, *_ in rows_of_methods(page):
+            assert Path(page).name in table[METHODS[key].family], key
 
 
 def test_layers_table_is_what_is_found() -> None:
@@ -248,12 +272,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def prepared(folder: Path) -> dict[str, Any]:
-    """Return what the pages take as given: a model, images, a table with logits."""
+    """Return what the pages take as given: octoscope, a model, images, a table with logits."""
     torch.manual_seed(0)
     model = timm.create_model("test_resnet", in_chans=1, num_classes=4)
     validation = octoscope.load_table(folder / "phantoms").split("val")
     draw = np.random.default_rng(0).normal(size=(2, len(validation), 4))
     return {
+        "octoscope": octoscope,
         "model": model,
         "images": torch.rand(4, 1, 64, 96),
         "labels": [0, 1, 2, 3],

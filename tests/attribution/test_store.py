@@ -366,6 +366,27 @@ def a_newer_version(path: Path) -> None:
     (path / "zarr.json").write_text(json.dumps(content))
 
 
+def test_maps_made_with_other_by_products_are_renewed(path: Path) -> None:
+    """A consensus of other methods is another map; the methods beside it are kept."""
+    store = MapStore.create(path, 4)
+    maps = some_maps(2, 3, 5)
+    store.write([0, 1], "gradcam", maps, [0, 1], flags(2))
+    weights = {name: np.ones(2) for name in ("weight_a", "weight_b")}
+    store.write([0, 1], "consensus", maps, [0, 1], flags(2), weights)
+    assert not store.renew("consensus", ["weight_b", "weight_a"])
+    assert not store.renew("layercam", ["weight_a"])
+    assert store.written("consensus").tolist() == [True, True, False, False]
+    assert store.renew("consensus", ["weight_a", "weight_c"])
+    assert not store.renew("consensus", ["weight_a", "weight_c"])
+    assert store.methods == ["gradcam"] and not store.written("consensus").any()
+    three = {name: np.ones(2) for name in ("weight_a", "weight_b", "weight_c")}
+    store.write([2, 3], "consensus", maps, [0, 1], flags(2), three)
+    again = MapStore.open(path, read_only=True)
+    assert again.written("consensus").tolist() == [False, False, True, True]
+    assert set(again.details(3, "consensus")) == set(three)
+    assert again.written("gradcam").sum() == 2
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [

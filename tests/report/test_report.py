@@ -19,6 +19,8 @@ from matplotlib.figure import Figure
 from octoscope.errors import OctoscopeError
 from octoscope.files import read_json, write_json
 from octoscope.report import build_report, explanations
+from octoscope.report.explanations import explanations_section
+from octoscope.report.files import StudyFiles
 
 SECTIONS = (
     "headline", "data", "models", "results", "explanations", "localisation", "ledger",
@@ -334,3 +336,26 @@ def test_the_report_needs_no_torch(study: Path) -> None:
         f"build_report(Path({str(study)!r})); sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_colours_diverge_by_the_method_and_by_negative_values(copied: Path) -> None:
+    """A signed method whose maps have no negative value; and a study that names no signs."""
+
+    def signed() -> dict[str, bool]:
+        section = explanations_section(StudyFiles.read(copied))
+        assert section is not None
+        cells = [cell for panel in section["panels"] for m in panel.models for cell in m["cells"]]
+        return {cell["method"]: cell["signed"] for cell in cells if cell["image"]}
+
+    about = read_json(copied / "methods.json")
+    write_json(
+        copied / "methods.json", {k: {**v, "signed": k == "gradcam"} for k, v in about.items()}
+    )
+    assert {method for method, is_signed in signed().items() if is_signed} == {
+        "gradcam",
+        "hirescam",
+    }
+    for described in about.values():
+        described.pop("signed", None)
+    write_json(copied / "methods.json", about)
+    assert {method for method, is_signed in signed().items() if is_signed} == {"hirescam"}

@@ -10,7 +10,14 @@ import pytest
 
 from octoscope.errors import OctoscopeError
 from octoscope.trust.lesions import score_localisation
+from octoscope.trust.localisation import (
+    BLOCK,
+    mass_of_other_scans,
+    pointing_game,
+    relevance_mass,
+)
 from octoscope.trust.scores import (
+    TOLERANCE,
     check_scores,
     lift_sentence,
     lift_summary,
@@ -203,3 +210,43 @@ def test_a_mask_value_without_a_name_is_refused() -> None:
     masks[0, 0, 0] = 7
     with pytest.raises(OctoscopeError, match=r"value 7.*complete lesions\.json"):
         score_localisation(maps, masks, seed=0, **about)
+
+
+def test_maps_are_read_in_blocks() -> None:
+    """More scans than a block: from disk a few at a time, and as one array by the definitions."""
+    rng = np.random.default_rng(1)
+    count = 2 * BLOCK + 20
+    drawn = rng.normal(size=(count, 6, 8)).astype(np.float32)
+    drawn[3], drawn[BLOCK + 1, 0, 0] = -1, np.nan  # say nothing
+    masks = (rng.random((count, 6, 8)) < 0.2) * (np.arange(count) % 5 > 0)[:, None, None]
+    patients, labels = np.arange(count) // 3, np.where(np.arange(count) % 2, "CNV", "DME")
+    asked: list[int] = []
+
+    class Stored:
+        def __len__(self) -> int:
+            return count
+
+        def __getitem__(self, places: np.ndarray) -> np.ndarray:
+            asked.append(len(places))
+            return drawn[places]
+
+    table = score_localisation(
+        {"stored": Stored()},
+        masks,
+        scans=[f"s{i}" for i in range(count)],
+        patients=patients.tolist(),
+        labels=labels.tolist(),
+        model="net",
+        seed=0,
+    )
+    assert max(asked) == BLOCK
+    ill = masks.any((1, 2))
+    expected = {
+        "relevance_mass": relevance_mass(drawn, masks),
+        "pointing_game": pointing_game(drawn, masks, TOLERANCE),
+        "mass_of_other_scans": mass_of_other_scans(drawn, masks, patients, labels),
+    }
+    for metric, values in expected.items():
+        found = table[table["metric"] == metric]
+        assert found["scan"].tolist() == [f"s{i}" for i in np.flatnonzero(ill)]
+        np.testing.assert_allclose(found["value"], values.numpy()[ill], rtol=1e-6)
