@@ -12,6 +12,7 @@ from octoscope.attribution.source import Captured, Source
 KEPT: dict[Captured, str] = {
     "target": "activations of {target}",
     "target gradient": "the graph from {target} on",
+    "residual": "what passes it by",
     "attention": "attention of {blocks} blocks",
     "attention gradient": "the graph from the first attention on",
     "blocks": "tokens after every block",

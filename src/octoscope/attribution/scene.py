@@ -11,11 +11,13 @@ from torch import Tensor, nn
 
 from octoscope.attribution.capture import Capture, Evidence
 from octoscope.attribution.fusion import Fusion
+from octoscope.attribution.head.residual import block_before
 from octoscope.attribution.method import Method
 from octoscope.attribution.plan import captures_of
 from octoscope.attribution.registry import SOURCES
 from octoscope.errors import OctoscopeError
 from octoscope.models.attention import AttentionStack, find_attention
+from octoscope.models.borrow import eager
 from octoscope.models.layers import find_layer, layout_of
 from octoscope.models.layout import TargetLayer
 from octoscope.models.probe import probe_layer
@@ -92,6 +94,9 @@ def look_at(request: Request, images: Tensor) -> Scene:
             layers.append(find_layer(model, layer) or probe_layer(model, images))
     attention = find_attention(model) if kept & {"attention", "blocks"} else None
     watched = dict(layers)
+    if "residual" in kept:
+        for name, _ in layers:
+            watched |= dict(filter(None, [block_before(eager(model), name)]))
     differentiate = {name for name, _ in layers if "target gradient" in kept}
     if attention is not None:
         if "attention" in kept:

@@ -21,8 +21,11 @@ from octoscope.attribution.sizing import Sizing
 from octoscope.models.attention import AttentionStack
 from octoscope.models.layout import TargetLayer
 
-Captured = Literal["target", "target gradient", "attention", "attention gradient", "blocks"]
-"""Parts of the shared pass: A of the target layer; the graph from it on; the attention of every
+Captured = Literal[
+    "target", "target gradient", "residual", "attention", "attention gradient", "blocks"
+]
+"""Parts of the shared pass: A of the target layer; the graph from it on; what passes it
+by, which is the output of the block before its own, where there is one; the attention of every
 block; the graph from the first block's attention on; the tokens that every block gives."""
 
 

@@ -1,15 +1,17 @@
 """Attention of a few queries to sequences that differ in how much of each token they keep.
 
-In the sequence of patch p token n is kept to a share G_pn, of which there are few different ones
-(its levels). What a token's key and value are depends on its own share alone, so they are computed
-once per level and picked per sequence: out_p = Σ_n softmax_n(q·k_n(G_pn)·s + bias_n) v_n(G_pn).
-Keys, values and bias are those which the attention itself hands to PyTorch's
+In the sequence of patch p token n is kept to a share G_pn. What its key and value are depends on
+that share alone, most often linearly: k_n(G) = k_n(0) + G (k_n(1) - k_n(0)). A norm of the keys
+breaks this; then there are still few different shares (levels), and k_n(G) = k_n(0) +
+Σ_l [G = g_l] (k_n(g_l) - k_n(0)). So keys and values are computed once per image, or once per
+level, and out_p = Σ_n softmax_n(q·k_n(G_pn)·s + bias_n) v_n(G_pn) is the same few products for all
+patches. Keys, values and bias are those which the attention itself hands to PyTorch's
 ``scaled_dot_product_attention``, so query and key norms, rotary and relative positions are in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,64 +27,77 @@ from octoscope.models.borrow import turned
 
 @dataclass(frozen=True)
 class Keys:
-    """What queries meet, per level.
+    """What the queries of images meet: x(G) = x_0 + Σ_i φ_i(G) Δ_i for a key or value x.
 
     Attributes:
-        scores: (L, h, t, N) scaled products of the t queries with the keys, and bias.
-        values: (L, h, N, d).
-        prefix: Tokens before the patches, which are always kept whole.
+        scores: (b, h, t, N) scaled products of the t queries with the keys at share 0, and bias.
+        values: (b, h, N, d) at share 0.
+        steps: For each φ_i what it adds: scores (b, h, t, N) and values (b, h, N, d).
     """
 
     scores: Tensor
     values: Tensor
-    prefix: int
+    steps: list[tuple[Tensor, Tensor]]
 
-    def attend(self, level: Tensor) -> Tensor:
-        """Return what the queries read, (m, h, t, d).
+    def attend(self, bases: Sequence[Tensor]) -> Tensor:
+        """Return what the queries read, (b·m, h, t, d).
 
         Args:
-            level: (m, n) index of the level of each patch in each sequence.
+            bases: For each φ_i its values (m, N) of every token in every sequence.
         """
-        level = F.pad(level, (self.prefix, 0))  # any: prefix tokens are the same at every level
-        tokens = torch.arange(level.shape[1], device=level.device)
-        scores = self.scores.permute(0, 3, 1, 2)[level, tokens]  # (m, N, h, t)
-        weights = scores.softmax(1)
-        out = torch.zeros((), device=level.device)
-        for number, values in enumerate(self.values):
-            here = weights * (level == number)[:, :, None, None]
-            out = out + torch.einsum("mnht,hnd->mhtd", here, values)
-        return out
+        scores = self.scores.unsqueeze(3)
+        for basis, (step, _) in zip(bases, self.steps, strict=True):
+            scores = torch.addcmul(scores, basis.to(step.dtype), step.unsqueeze(3))
+        weights = scores.softmax(-1)  # (b, h, t, m, N)
+        out = weights @ self.values.unsqueeze(2)  # (b, h, t, m, d)
+        for basis, (_, step) in zip(bases, self.steps, strict=True):
+            out = out + (weights * basis.to(weights.dtype)) @ step.unsqueeze(2)
+        return out.permute(0, 3, 1, 2, 4).flatten(0, 1)
 
 
-def keys_of(seen: list[Seen], prefix: int) -> Keys:
-    """Return the keys of levels from what the attention handed over at each.
+def keys_of(own: Seen, none: Seen, levels: Sequence[Seen], prefix: int) -> Keys:
+    """Return the keys of images from what the attention handed over.
 
     Args:
-        seen: One per level.
-        prefix: Tokens before the patches, whose queries are asked.
+        own: Of the whole tokens.
+        none: Of patches that are zero, which may be a single image's.
+        levels: For each φ_i, what its patches are where it is 1 and the others are 0.
+        prefix: Tokens before the patches, whose queries are asked; they are always kept whole.
     """
-    query = at_least_float32(seen[0].query[0, :, :prefix])  # (h, t, d), the same at every level
-    keys = at_least_float32(torch.cat([one.key for one in seen]))  # (L, h, N, d)
-    scores = seen[0].scale * query @ keys.mT
-    bias = seen[0].bias
-    if bias is not None:
-        bias = bias.expand(1, *scores.shape[1:2], keys.shape[2], keys.shape[2])[:, :, :prefix]
+    query = own.scale * at_least_float32(own.query[:, :, :prefix])  # (b, h, t, d)
+    key, value = (
+        torch.cat([whole[:, :, :prefix], empty[:, :, prefix:].expand_as(whole[:, :, prefix:])], 2)
+        for whole, empty in ((own.key, none.key), (own.value, none.value))
+    )
+    scores = query @ at_least_float32(key).mT
+    values = at_least_float32(value)
+    steps = [
+        (query @ at_least_float32(one.key).mT - scores, at_least_float32(one.value) - values)
+        for one in levels
+    ]
+    if own.bias is not None:
+        tokens = key.shape[2]
+        bias = own.bias.expand(1, key.shape[1], tokens, tokens)[:, :, :prefix]
         scores = (
             scores.masked_fill(~bias, -torch.inf) if bias.dtype == torch.bool else scores + bias
         )
-    values = at_least_float32(torch.cat([one.value for one in seen]))
-    return Keys(scores, values, prefix)
+    return Keys(scores, values, steps)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What an attention hands over: query, key and value (1, h, N, d), bias and scale."""
+    """What an attention hands over: query, key and value (b, h, N, d), bias and scale."""
 
     query: Tensor
     key: Tensor
     value: Tensor
     bias: Tensor | None
     scale: float
+
+    def of(self, images: slice) -> Seen:
+        """Return what is handed over of some images."""
+        query, key, value = (one[images] for one in (self.query, self.key, self.value))
+        return Seen(query, key, value, self.bias, self.scale)
 
 
 class _Known(Exception):

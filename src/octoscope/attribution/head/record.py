@@ -182,17 +182,17 @@ def with_first(leaves: Sequence[Any], tensor: Tensor) -> list[Any]:
     return changed
 
 
-def of_image(tensor: Tensor, rows: Rows, row: int) -> Tensor:
-    """Return what belongs to one image."""
+def of_images(tensor: Tensor, rows: Rows, images: slice) -> Tensor:
+    """Return what belongs to some images."""
     axis, each = rows
-    return tensor.narrow(axis, row * each, each)
+    return tensor.narrow(axis, images.start * each, (images.stop - images.start) * each)
 
 
 def repeated(tensor: Tensor, rows: Rows, times: int, *, copies: bool) -> Tensor:
     """Return what belongs to one image for several copies of it.
 
     Args:
-        tensor: As `of_image` gives it.
+        tensor: As `of_images` gives it of one.
         rows: Where the images lie in it.
         times: Number m of copies.
         copies: Whether each has memory of its own, which writing in place needs.

@@ -59,7 +59,7 @@ class Replay:
 
         Args:
             image: (1, C, *S).
-            kept: What was recorded for it.
+            kept: What was recorded for it; or for several, whose rows are then used as they are.
             activations: (m, …) of the layer, in its own layout.
         """
         count = len(activations)
@@ -85,7 +85,8 @@ class Replay:
             elif where is None:
                 found.append(example.clone())
             elif leaf is not None:
-                found.append(repeated(leaf, where, count, copies=copies))
+                several = leaf.shape[where[0]] != where[1]
+                found.append(leaf if several else repeated(leaf, where, count, copies=copies))
             else:
                 one = example.new_zeros(()).expand(example.shape)
                 found.append(repeated(one, where, 1 if self.how.lean else count, copies=copies))

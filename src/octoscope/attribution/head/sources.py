@@ -15,11 +15,16 @@ from octoscope.attribution.head.recipro import (
     require_no_prefix,
 )
 from octoscope.attribution.head.suffix import Suffix
+from octoscope.attribution.head.trial import equal
 from octoscope.attribution.head.vit_recipro import MaskedSequences
 from octoscope.attribution.source import Batch, Captured, Source
 from octoscope.models.layers import layout_of
 
 _TARGET: frozenset[Captured] = frozenset({"target"})
+_STREAM: frozenset[Captured] = frozenset({"target", "residual"})
+NEARLY = 0.05
+"""Deviation of the logits of an affine head from the model's, relative to the largest: the shared
+pass may have been in lower precision."""
 
 
 def suffix(batch: Batch) -> Suffix:
@@ -30,7 +35,10 @@ def suffix(batch: Batch) -> Suffix:
 def affine_head(batch: Batch) -> AffineHead | None:
     """Return W and b of a head that is mean and linear layer, None of any other."""
     assert batch.target is not None
-    return find_affine_head(batch.module, batch.target, batch["suffix"])
+    head = find_affine_head(batch.module, batch.target, batch["suffix"])
+    if head is None or not equal(head(batch["activations"]), batch.evidence.logits, NEARLY):
+        return None  # changed behind PyTorch's back since it was tried
+    return head
 
 
 def ablated(batch: Batch) -> Drops:
@@ -67,27 +75,27 @@ def masked_sequences(batch: Batch) -> Tensor:
 
 
 SOURCES: tuple[Source, ...] = (
-    Source("suffix", suffix, "the layers above the target layer", captures=_TARGET),
-    Source("affine_head", affine_head, "weights of the head, if it is affine", captures=_TARGET),
+    Source("suffix", suffix, "the layers above the target layer", captures=_STREAM),
+    Source("affine_head", affine_head, "weights of the head, if it is affine", captures=_STREAM),
     Source(
         "ablated",
         ablated,
         "the layers above the target layer without each channel (nothing if the head is affine)",
-        captures=_TARGET,
+        captures=_STREAM,
         cost=ablation_cost,
     ),
     Source(
         "position_logits",
         position_logits,
         "the layers above the target layer with each position (nothing if the head is affine)",
-        captures=_TARGET,
+        captures=_STREAM,
         cost=position_cost,
     ),
     Source(
         "masked_sequences",
         masked_sequences,
-        "one forward for the residual stream, and the last block with each patch",
-        captures=_TARGET,
+        "the last block with each patch",
+        captures=_STREAM,
         cost=sequence_cost,
     ),
 )

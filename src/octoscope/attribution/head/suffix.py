@@ -8,8 +8,10 @@ by, such as ``x + attn(norm1(x))``, are exact. Most modules below the layer do n
 logits once the layer's output is given; a graph through one replay tells which do, and only those
 are recorded for all images.
 
-Whether a model can be run in this way is tried at first use, on unchanged and on changed
-activations. Where it cannot, the whole model runs, with a hook that replaces the layer's output.
+Whether a model can be run in this way is tried once, on unchanged and on changed activations of
+noise (`octoscope.attribution.head.known`). Where it cannot, the whole model runs, with a hook that
+replaces the layer's output. Where the shared pass kept all that matters (of a transformer, the
+block before the layer's), no image runs again.
 
 What is recorded for all images may come from a pass in lower precision (`Forward.autocast`), but
 replays run in the model's own: methods look at differences between logits, which bfloat16 would
@@ -18,7 +20,7 @@ drown in rounding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -26,9 +28,10 @@ import torch
 from torch import Tensor, nn
 
 from octoscope.attribution.forward import Forward
-from octoscope.attribution.head.record import first, leaves_kept, of_image
+from octoscope.attribution.head.known import Known
+from octoscope.attribution.head.record import first, leaves_kept, of_images
 from octoscope.attribution.head.replay import Kept, Replay
-from octoscope.attribution.head.trial import Trial, full_precision, tried, whole
+from octoscope.attribution.head.trial import Trial, full_precision, noise_like, trial_of, whole
 from octoscope.attribution.memory import fitting, in_pieces
 from octoscope.attribution.source import Batch
 
@@ -50,25 +53,51 @@ class Suffix:
     Attributes:
         layer: The layer.
         activations: (b, …) its output for the images, in its own layout.
+        image: (1, C, *S) the first image.
+        known: What is known of the model.
     """
 
     def __init__(
-        self, module: nn.Module, layer: nn.Module, images: Tensor, forward: Forward
+        self,
+        module: nn.Module,
+        layer: nn.Module,
+        images: Tensor,
+        forward: Forward,
+        captured: Mapping[nn.Module, Tensor] | None = None,
     ) -> None:
+        """Look at what lies above a layer.
+
+        Args:
+            module: The lent model.
+            layer: The layer, which runs once.
+            images: (b, C, *S).
+            forward: Runs the model.
+            captured: Module to the first tensor that it gave for the images, where that is known.
+        """
         self.layer = layer
+        self.image = images[:1]
+        self.known = Known(module)
         self._module = module
         self._images = images
         self._forward = forward
-        self._given: Tensor | None = None
+        self._captured = dict(captured or {})
+        self._given = self._captured.get(layer)
         self._most: int | None = None
 
     @classmethod
     def of(cls, batch: Batch) -> Suffix:
         """Return what lies above the target layer of a batch."""
         assert batch.target is not None
-        suffix = cls(batch.module, batch.target.module, batch.images, batch.forward)
-        suffix._given = batch.evidence.activations.get(batch.target.name)
-        return suffix
+        captured = {
+            batch.module.get_submodule(name): tensor
+            for name, tensor in batch.evidence.activations.items()
+        }
+        return cls(batch.module, batch.target.module, batch.images, batch.forward, captured)
+
+    def of_noise(self, images: int = 1) -> Suffix:
+        """Return the same of some images of noise, on which to try things."""
+        noise = noise_like(self.image.expand(images, *self.image.shape[1:]))
+        return Suffix(self._module, self.layer, noise, self._forward)
 
     @property
     def partial(self) -> bool:
@@ -78,12 +107,12 @@ class Suffix:
     @property
     def records(self) -> int:
         """Passes of all images that record what the replays need: 0 or 1."""
-        return int(bool(self._trial.wanted))
+        return int(self._served is None)
 
     @cached_property
     def activations(self) -> Tensor:
         """(b, …) the layer's output for the images, in its own layout."""
-        return self._recorded[-1].to(self._images.dtype) if self._given is None else self._given
+        return self._passed[-1].to(self._images.dtype) if self._given is None else self._given
 
     def __call__(self, row: int, activations: Tensor) -> Tensor:
         """Return the logits (m, K), at least float32, of image `row` with activations (m, …)."""
@@ -103,7 +132,7 @@ class Suffix:
         """
         own = self.activations[row : row + 1]
         image = self._images[row : row + 1]
-        kept = self._kept(row)
+        kept = self._kept(slice(row, row + 1))
 
         def run(piece: Tensor) -> Tensor:
             with full_precision(self._images):
@@ -114,6 +143,28 @@ class Suffix:
         with torch.inference_mode():
             logits, self._most = in_pieces(run, numbers, self._most)
         return logits.clone()
+
+    def together(self, images: slice, activations: Tensor) -> Tensor:
+        """Return the logits of several images in one replay, without a graph.
+
+        What passes the layer by has a row per image, however many rows the activations have: where
+        these are not as many, the caller makes them match above.
+
+        Args:
+            images: Which.
+            activations: (m, …).
+
+        Returns:
+            (m, K), at least float32.
+
+        Raises:
+            RuntimeError: If only the whole model can be run.
+        """
+        if self._trial.replay is None:
+            raise RuntimeError("the model cannot be run in part")
+        with torch.inference_mode(), full_precision(self._images):
+            found = self._trial.replay(self.image, self._kept(images), activations)
+        return found.clone()
 
     def _run(self, image: Tensor, kept: Kept, activations: Tensor) -> Tensor:
         if self._trial.replay is not None:
@@ -133,19 +184,34 @@ class Suffix:
 
     @cached_property
     def _trial(self) -> Trial:
-        """How the layers above are run, as found out on the first image."""
-        return tried(self._module, self.layer, self._images[:1])
+        """How the layers above are run."""
+        return trial_of(self._module, self.layer, self.image, self.known)
 
     @cached_property
+    def _served(self) -> list[Tensor] | None:
+        """What is recorded, if the shared pass kept all of it."""
+        found = []
+        for i, j, _ in self._trial.wanted:
+            call = self._trial.calls[i]
+            tensor = self._captured.get(call.module)
+            if tensor is None or call.number or call.leaves[j] is not first(call.leaves):
+                return None
+            found.append(tensor)
+        return found
+
+    @property
     def _recorded(self) -> list[Tensor]:
-        """(b·each, …) what is recorded, in the order of `Trial.wanted`; the activations last."""
+        """(b·each, …) what is recorded, in the order of `Trial.wanted`."""
+        return self._passed[:-1] if self._served is None else self._served
+
+    @cached_property
+    def _passed(self) -> list[Tensor]:
+        """The same from a pass of all images, and the activations last."""
         trial = self._trial
         own = trial.calls[-1]
         place = next(j for j, leaf in enumerate(own.leaves) if leaf is first(own.leaves))
         leaves = [(trial.calls[i].module, trial.calls[i].number, j) for i, j, _ in trial.wanted]
         axes = [*(axis for _, _, (axis, _) in trial.wanted), 0]
-        if len(self._images) == 1:  # the trial's own
-            return [*(trial.calls[i].leaves[j] for i, j, _ in trial.wanted), own.leaves[place]]
         if self._forward.images_per_pass is None:
             self._forward(self._images[:1])  # measures how many images a pass may take
         with leaves_kept(self._module, [*leaves, (self.layer, 0, place)]) as passes:
@@ -155,12 +221,12 @@ class Suffix:
             for pieces, axis in zip(zip(*passes, strict=True), axes, strict=True)
         ]
 
-    def _kept(self, row: int) -> Kept:
-        """Return what the replay of one image needs."""
+    def _kept(self, images: slice) -> Kept:
+        """Return what the replay of some images needs."""
         calls, wanted = self._trial.calls, self._trial.wanted
         kept: list[list[Any]] = [[None] * len(call.leaves) for call in calls]
         for number, (i, j, rows) in enumerate(wanted):
-            own = of_image(self._recorded[number], rows, row)
+            own = of_images(self._recorded[number], rows, images)
             kept[i][j] = own.to(calls[i].leaves[j].dtype)
         return kept
 

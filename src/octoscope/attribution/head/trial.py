@@ -1,13 +1,14 @@
-"""Finding out, on one image, how what lies above a layer can be run."""
+"""Finding out, on an image of noise, how what lies above a layer can be run."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from octoscope.attribution.head.known import Known
 from octoscope.attribution.head.record import Call, Rows, calls_until, giving, rows_of
 from octoscope.attribution.head.replay import How, Kept, Replay, at_least_float32
 from octoscope.attribution.memory import out_of_memory
@@ -39,6 +40,50 @@ class Trial:
     calls: list[Call]
     replay: Replay | None
     wanted: list[tuple[int, int, Rows]]
+
+
+def trial_of(module: nn.Module, layer: nn.Module, image: Tensor, known: Known) -> Trial:
+    """Find the fastest replay, or remember it if the model was tried at the layer before.
+
+    A trial of a model in which something below the layer gives a tensor that does not depend on the
+    number of images (a table of weights, say) is made anew every time, since the replay uses it.
+
+    Args:
+        module: The lent model.
+        layer: A part of it that runs once.
+        image: (1, C, *S), of which only shape, dtype and device matter.
+        known: What is known of the model.
+
+    Raises:
+        OctoscopeError: If the layer does not run.
+    """
+    parts = list(module.modules())
+    numbers = {part: number for number, part in enumerate(parts)}
+    topic = ("replay", numbers[layer], *kind_of(image))
+    if (found := known.get(topic)) is not None:
+        places, shells, rows, how, wanted = found
+        calls = [replace(shell, module=parts[n]) for n, shell in zip(places, shells, strict=True)]
+        replay = None if how is None else Replay(module, layer, calls, rows, how)
+        return Trial(calls, replay, wanted)
+    trial = tried(module, layer, noise_like(image))
+    rows = [] if trial.replay is None else list(trial.replay.rows)
+    if not _has_constants(trial.calls, rows):
+        places = [numbers[call.module] for call in trial.calls]
+        shells = [_shell(call) for call in trial.calls]
+        how = None if trial.replay is None else trial.replay.how
+        known.put(topic, (places, shells, rows, how, trial.wanted))
+    return trial
+
+
+def noise_like(image: Tensor) -> Tensor:
+    """Return noise from 0 to 1, always the same, so that a trial does not depend on the images."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(image.shape, generator=generator).to(image.device, image.dtype)
+
+
+def kind_of(image: Tensor) -> tuple[Any, ...]:
+    """Return on what of an image the way through a model may depend."""
+    return tuple(image.shape[1:]), image.dtype, image.device
 
 
 def tried(module: nn.Module, layer: nn.Module, image: Tensor) -> Trial:
@@ -169,6 +214,24 @@ def _chosen(calls: list[Call], needed: list[list[bool]]) -> Kept:
         [leaf if keep else None for leaf, keep in zip(call.leaves, keeps, strict=True)]
         for call, keeps in zip(calls, needed, strict=True)
     ]
+
+
+def _has_constants(calls: list[Call], rows: list[list[Rows | None]]) -> bool:
+    """Say whether a replay returns tensors of the trial itself, as they were."""
+    return bool(rows) and any(
+        isinstance(leaf, Tensor) and where is None
+        for call, wheres in zip(calls, rows, strict=True)
+        for leaf, where in zip(call.leaves, wheres, strict=True)
+    )
+
+
+def _shell(call: Call) -> Call:
+    """Return a call without its module and the values of its tensors, which take no memory then."""
+    leaves = [
+        leaf.new_zeros(()).expand(leaf.shape) if isinstance(leaf, Tensor) else leaf
+        for leaf in call.leaves
+    ]
+    return replace(call, module=nn.Identity(), leaves=leaves)
 
 
 def _differentiable(leaf: Any) -> bool:

@@ -1,0 +1,83 @@
+"""What was found out of a model by trying it, kept as long as the model lives and stays as it is.
+
+Trials tell how a model can be run (in part, in closed form), not what it says, so they are made
+once and not for every batch. They are forgotten as soon as anything of the model changes: a module,
+a hook, a setting, a weight. What was found is kept as numbers and names, never as modules, so that
+nothing holds the model back when its owner lets go of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import cached_property
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from torch import Tensor, nn
+
+MOST_TOPICS = 64
+"""Findings kept of one model: layers times image sizes times kinds of trial."""
+PLAIN = (bool, str, type(None))
+"""Types of attributes that are settings of a module; numbers may be counters."""
+
+_FOUND: WeakKeyDictionary[nn.Module, tuple[Hashable, dict[Hashable, Any]]] = WeakKeyDictionary()
+
+
+class Known:
+    """What is known of a lent model as it is now.
+
+    Args:
+        module: The lent model.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+
+    def get(self, topic: Hashable) -> Any:
+        """Return what was found, None if nothing was."""
+        return self._found.get(topic)
+
+    def put(self, topic: Hashable, finding: Any) -> None:
+        """Keep a finding, which must hold no module of the model."""
+        if len(self._found) >= MOST_TOPICS:
+            self._found.clear()
+        self._found[topic] = finding
+
+    @cached_property
+    def _found(self) -> dict[Hashable, Any]:
+        structure = structure_of(self._module)
+        before = _FOUND.get(self._module)
+        if before is None or before[0] != structure:
+            _FOUND[self._module] = before = (structure, {})
+        return before[1]
+
+
+def structure_of(module: nn.Module) -> Hashable:
+    """Return something that is equal as long as nothing of a model has changed.
+
+    Weights count by their version, which PyTorch raises with every change in place, and by where
+    they lie in memory. Only changes through ``.data`` in place go unnoticed.
+    """
+    return tuple(_state(part) for part in module.modules())
+
+
+def _state(part: nn.Module) -> Hashable:
+    """Return what tells one module, without its children, from another."""
+    settings = tuple(
+        (name, value if isinstance(value, PLAIN) else id(value))
+        for name, value in vars(part).items()
+        if isinstance(value, PLAIN) or callable(value)
+    )
+    hooks = [*part._forward_hooks.values(), *part._forward_pre_hooks.values()]
+    weights = tuple(
+        (name, _version(tensor))
+        for kept in (part._parameters, part._buffers)
+        for name, tensor in kept.items()
+        if tensor is not None
+    )
+    return id(part), type(part), settings, tuple(map(id, hooks)), weights
+
+
+def _version(tensor: Tensor) -> Hashable:
+    counted = 0 if tensor.is_inference() else tensor._version
+    return id(tensor), counted, tensor.data_ptr()
