@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from math import prod
 from typing import Any
 
 import pytest
@@ -79,6 +80,22 @@ def test_three_volumes_are_three_singles(name: str) -> None:
             torch.testing.assert_close(
                 values[b], one.details[name][key][0], rtol=1e-3, atol=1e-4, equal_nan=True
             )
+
+
+def test_as_many_volumes_share_a_pass_as_memory_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where 2.5 times the peak of one volume may be used, two share a pass."""
+    shared: list[int] = []
+    hook = network()[0].register_forward_hook(
+        lambda _m, inputs, _out: shared.append(len(inputs[0]))
+    )
+    peak = 4 * 8 * 4 * prod(SIZE)  # four times the largest output: 4 channels of 8 bytes
+    monkeypatch.setattr("octoscope.attribution.memory.free_bytes", lambda _device: 5 * peak)
+    try:
+        found = explain(network(), volumes(), "gradcam", "all", signed=True)
+    finally:
+        hook.remove()
+    assert shared == [1, 1, 2, 1]  # one to find the layer, one to measure
+    torch.testing.assert_close(found.native["gradcam"], together().native["gradcam"])
 
 
 def test_methods_of_flat_images_are_left_out_with_a_reason() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from octoscope.attribution.forward import Forward
 from octoscope.attribution.fusion import fused
 from octoscope.attribution.maps import Maps, flags_of
-from octoscope.attribution.memory import SHARE, free_bytes, out_of_memory, release
+from octoscope.attribution.memory import SHARE, fitting, free_bytes, out_of_memory, release
 from octoscope.attribution.method import Method
 from octoscope.attribution.plan import captures_of
 from octoscope.attribution.registry import SOURCES
@@ -84,15 +84,18 @@ def _images_per_pass(request: Request, scene: Scene, images: Tensor) -> int:
     """Return how many images share a pass: as asked, or what memory allows.
 
     Where no attention is kept, the pass holds no graph but that of the few layers above the target.
+    Volumes are so large that it is measured all the same: a CPU does not say when memory runs out.
     """
     if request.batch_size is not None:
         return request.batch_size
     most = min(len(images), MOST_IMAGES)
-    if scene.attention is None:
+    if scene.attention is None and (images.ndim == 4 or most == 1):
         return most
-    device = as_the_model_takes(scene.capture.module, images[:1]).device
+    first = as_the_model_takes(scene.capture.module, images[:1])
+    if scene.attention is None:
+        return fitting(scene.capture.module, first, most, graph=False)
     each = _attention_bytes(scene.attention, images.shape[2:])
-    return max(1, min(most, int(SHARE * free_bytes(device)) // each))
+    return max(1, min(most, int(SHARE * free_bytes(first.device)) // each))
 
 
 def _attention_bytes(stack: AttentionStack, size: Sequence[int]) -> int:
