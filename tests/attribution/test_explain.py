@@ -329,3 +329,11 @@ def test_progress_is_shown_only_when_asked(monkeypatch: pytest.MonkeyPatch) -> N
     assert not steps
     explain(RESNET.build(), RESNET.images(2), batch_size=1, progress=True)
     assert steps == ["Explaining"]
+
+
+def test_exclusions_need_something_to_exclude_from() -> None:
+    for names in (["-gradcam"], ["null", "-null"]):
+        with pytest.raises(OctoscopeError, match=r"leaves no method; .*all,-scorecam"):
+            methods_named(names)
+    with pytest.raises(OctoscopeError, match="no method is asked for; known are gradcam,"):
+        methods_named([])
