@@ -86,7 +86,8 @@ def methods_named(names: str | Iterable[str]) -> tuple[Method, ...]:
             found = {key: row for key, row in found.items() if key not in _behind(name[1:])}
     if not found and wanted:
         raise OctoscopeError(
-            f"{', '.join(wanted)} leaves no method; name what to leave it out of, as in all,-scorecam"
+            f"{', '.join(wanted)} leaves no method; name what to leave it out of, as in "
+            "all,-scorecam"
         )
     if not found:
         raise OctoscopeError(f"no method is asked for; known are {', '.join(METHODS)}")
