@@ -155,6 +155,31 @@ def test_within_modes(kind: str, mode: type[torch.no_grad]) -> None:
 
 
 @pytest.mark.parametrize("kind", NETWORKS)
+def test_autocast_around_the_call_is_not_heeded(kind: str) -> None:
+    """``precision=`` says in which precision passes run."""
+    model, batch = NETWORKS[kind].build(), NETWORKS[kind].images(2)
+    expected = every(model, batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = every(model, batch)
+    require_alike(found, expected, 1e-3)
+
+
+class Frozen(Shifts):
+    """Runs its network under a no_grad of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return self.network(x)
+
+
+def test_attention_of_a_model_with_its_own_no_grad() -> None:
+    """The graph starts at what is differentiated, so that it does not matter."""
+    names = ["gradcam", "legrad", "chefer", "gradient_rollout", "attnlrp", "chefer_lrp"]
+    found = explain(Frozen(network("vit")), images("vit"), names, [1, 2])
+    require_alike(found, explain(network("vit"), images("vit"), names, [1, 2]))
+
+
+@pytest.mark.parametrize("kind", NETWORKS)
 def test_rows_that_share_memory(kind: str) -> None:
     one = images(kind)[:1]
     found = every(network(kind), one.expand(2, -1, -1, -1))

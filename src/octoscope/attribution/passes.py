@@ -160,7 +160,9 @@ def _chunk(request: Request, scene: Scene, images: Tensor, wanted: Wanted, chunk
         )
         for target in targets
     ]
-    with torch.inference_mode(False), torch.enable_grad():
+    # Passes of low precision ask for it themselves, whatever autocast the caller is in.
+    full = torch.autocast(taken.device.type, enabled=False)
+    with torch.inference_mode(False), torch.enable_grad(), full:
         classes = table.to(taken.device, copy=True)  # no inference tensor, whatever the caller's
         raw, before, details = _maps(request, batches, classes)
     return Part(raw, before, details, table, evidence.logits)

@@ -94,9 +94,14 @@ def scores_of(batch: Batch, tokens: Tensor) -> Tensor:
     network: Any = batch.attention.network
     repeats = len(tokens) // len(batch.images)
     images = batch.images.repeat(repeats, *[1] * (batch.images.ndim - 1))
-    hook = network.norm.register_forward_pre_hook(lambda _m, _i: (tokens.view_as(tokens),))
+
+    def start(_norm: nn.Module, _inputs: tuple[Any, ...]) -> tuple[Tensor]:
+        torch.set_grad_enabled(True)  # also within a wrapper's own no_grad
+        return (tokens.view_as(tokens),)
+
+    hook = network.norm.register_forward_pre_hook(start)
     try:
-        with turned((network, "blocks", nn.Sequential())):
+        with turned((network, "blocks", nn.Sequential())), torch.enable_grad():
             return logits_of(batch.module(images))
     finally:
         hook.remove()
