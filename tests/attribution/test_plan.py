@@ -89,6 +89,8 @@ def test_no_method_runs_more_images_than_planned(family: Any, name: str) -> None
     model.seen = 0
     explain(model, images, name, 0, options=quick(name))
     measuring = 2  # images run once to see how much memory a pass takes
+    if name == "occlusion":  # tries its quicker way; begins passes of each image and its cover
+        measuring += 6 + 2 * len(images)
     assert model.seen <= len(images) * said + measuring + 1e-6
 
 
