@@ -189,6 +189,21 @@ def test_layers_that_are_not_local(layer: nn.Module) -> None:
     assert layer not in parts and model[0] in parts
 
 
+def test_what_looks_everywhere_is_told_in_lower_precision_too() -> None:
+    """What a squeeze adds is below the rounding of bfloat16, so it is tried in float32."""
+    torch.manual_seed(0)
+    squeeze = Squeeze()
+    first = [nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 4, 3, padding=1)]
+    head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)]
+    model, images = nn.Sequential(*first, squeeze, *head).eval(), torch.rand(1, 1, 32, 32)
+    windows = Windows((32, 32), (4, 4), (4, 4))
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        cones = Cones(model, images, torch.zeros_like(images), windows)
+        found = cones(torch.arange(len(windows)))
+    parts = [part for link in cones.links for part in link.modules]
+    assert parts == first and found.dtype == torch.bfloat16
+
+
 def test_explain_uses_them_and_leaves_nothing_behind() -> None:
     """Fewer sums are done than in as many whole passes; all is put back, also after an error."""
     model, images = RESNET.build(), RESNET.images(1)

@@ -103,14 +103,16 @@ class Cones:
         self.links: list[Link] = []
         self._crops: list[tuple[Crops, ...]] = []
         spans: Sequence[Spans] = windows.spans
-        for link in chain_of(module, images[:1]):
-            along = zip(spans, link.size, link.out, link.stride, link.reach, strict=True)
-            crops = tuple(crops_along(*axis) for axis in along)
-            if prod(crop.length for crop in crops) > LARGEST * prod(link.size):
-                break
-            self.links.append(link)
-            self._crops.append(crops)
-            spans = [crop.changed for crop in crops]
+        # In lower precision, what looks everywhere but weakly would pass for rounding.
+        with torch.autocast(images.device.type, enabled=False):
+            for link in chain_of(module, images[:1]):
+                along = zip(spans, link.size, link.out, link.stride, link.reach, strict=True)
+                crops = tuple(crops_along(*axis) for axis in along)
+                if prod(crop.length for crop in crops) > LARGEST * prod(link.size):
+                    break
+                self.links.append(link)
+                self._crops.append(crops)
+                spans = [crop.changed for crop in crops]
         if len(self.links) < 2:  # a patch embedding alone is not worth it
             self.links = []
         if self.links:
