@@ -30,9 +30,6 @@ class Masks:
     lines: tuple[Tensor, ...]
     size: tuple[int, ...]
 
-    def __len__(self) -> int:
-        return len(self.grids)
-
     def __call__(self, rows: Tensor) -> Tensor:
         """Return masks (m, *S), values in [0, 1], by their numbers (m,)."""
         masks = self.grids[rows]

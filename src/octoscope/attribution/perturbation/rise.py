@@ -112,13 +112,13 @@ class Mean:
         self._squares[which] += 2 * (scores[:, ::2] * scores[:, 1::2]) @ (masks[::2] * masks[1::2])
 
     def result(self, used: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and standard error (b, *S), for the number of masks (b,) of each image."""
+        """Return mean and standard error (b, *S), for the masks (b,) of each image, at least 4."""
         pairs = (used.double() / 2)[:, None]
         mean = self._sum / pairs
-        variance = (self._squares / pairs - mean**2).clamp(min=0) * pairs / (pairs - 1)
-        found = (mean, (variance / pairs).sqrt())
+        spread = (self._squares / pairs - mean**2).clamp(min=0)
+        error = (spread / (pairs - 1)).sqrt()
         size = self._masks.size
-        return found[0].unflatten(1, size).float(), found[1].unflatten(1, size).float()
+        return mean.unflatten(1, size).float(), error.unflatten(1, size).float()
 
 
 def masked(batch: Batch) -> Masked:
@@ -142,7 +142,7 @@ def masked(batch: Batch) -> Masked:
         of_predicted = seen[torch.arange(len(going), device=device), :, predicted[going]]
         for rows in _together(start, stop, masks):
             mean.add(rows, of_predicted[:, rows - start], going)
-        settled = _settled(*mean.result(used.clamp(min=2)), settings.tolerance)
+        settled = _settled(*mean.result(used), settings.tolerance)
         going = going[~settled[going]]
         if not len(going):
             break
