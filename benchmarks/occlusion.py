@@ -1,6 +1,7 @@
 """Occlusion by octoscope, in float32 and bfloat16, against captum at its best.
 
-    python benchmarks/occlusion.py [--models resnet50 ...] [--batch 2] [--rounds 3] [--device cuda]
+    python benchmarks/occlusion.py [--models resnet50 ...] [--batch 1] [--rounds 3] [--device cuda]
+    python benchmarks/occlusion.py --runs STUDY/runs/MODEL-seedN ...
 
 Everything runs in one process, interleaved round by round, on the same random images and weights;
 a ratio is taken within each round, and its smallest, median and largest value are printed.
@@ -14,18 +15,21 @@ captum      captum.attr.Occlusion under torch.no_grad, at whichever of --evals p
 parity      largest difference of the maps relative to the largest magnitude, and the rank
             correlation of the bfloat16 map with captum's
 
-Batch norms get the statistics of the images first, for otherwise the logits of random weights do
-not depend on the image at all. Goals: 1.5 times as fast as captum with the same maps in float32,
-2.5 times in bfloat16 with a rank correlation of 0.999.
+With --models, weights and images are random; batch norms get the statistics of the images first,
+for otherwise the logits do not depend on the image at all. With --runs, models are those of trained
+runs and images their first validation scans.
+
+Goals: 1.5 times as fast as captum with the same maps in float32, 2.5 times in bfloat16 with a rank
+correlation of 0.999.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
 import statistics
-import time
 from collections.abc import Callable
+from math import prod
+from pathlib import Path
 
 import timm
 import torch
@@ -34,22 +38,11 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from octoscope.attribution.explain import explain
-
-
-def wall(work: Callable[[], object], device: str) -> float:
-    """Seconds of one call, with the device idle before and after."""
-    if device == "cuda":
-        torch.cuda.synchronize()
-    start = time.perf_counter()
-    work()
-    if device == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
-
-
-def ratio(of: list[float], to: list[float]) -> str:
-    values = [a / b for a, b in zip(of, to, strict=True)]
-    return f"{min(values):6.2f} {statistics.median(values):6.2f} {max(values):6.2f}"
+from octoscope.models.classifier import Classifier
+from octoscope.study.evaluate import rows_of
+from octoscope.study.explain import as_images
+from octoscope.study.folder import RunFolder
+from timing import add_arguments, announce, interleaved, ratio, wall
 
 
 def calibrated(name: str, images: Tensor, classes: int) -> nn.Module:
@@ -74,20 +67,32 @@ def pictures(options: argparse.Namespace) -> Tensor:
     return (coarse + 0.3 * torch.randn(coarse.shape)).to(options.device)
 
 
-def measure(name: str, options: argparse.Namespace) -> None:
+def untrained(name: str, options: argparse.Namespace) -> tuple[nn.Module, Tensor]:
     images = pictures(options)
-    model = calibrated(name, images, options.classes)
-    images = images[: options.batch]
+    return calibrated(name, images, options.classes), images[: options.batch]
+
+
+def trained(run: Path, options: argparse.Namespace) -> tuple[nn.Module, Tensor]:
+    """The model of a run and its first validation scans."""
+    folder = RunFolder.open(run)
+    cache = folder.open_cache()
+    images = as_images(cache.images[rows_of(cache, "val")[: options.batch]])
+    model = Classifier.load(folder.model)
+    return model.to(options.device), images.to(options.device)
+
+
+def measure(name: str, model: nn.Module, images: Tensor, options: argparse.Namespace) -> None:
     targets = torch.arange(len(images), device=images.device) % options.classes
     setting = {"occlusion": {"window": options.window, "stride": options.stride}}
-    windows = (-(-(options.size - options.window) // options.stride) + 1) ** 2
+    windows = prod(-(-(side - options.window) // options.stride) + 1 for side in images.shape[2:])
+    channels = images.shape[1]
 
     def captum(evals: int) -> Tensor:
         with torch.no_grad():
             return Occlusion(model).attribute(
                 images,
-                sliding_window_shapes=(3, options.window, options.window),
-                strides=(3, options.stride, options.stride),
+                sliding_window_shapes=(channels, options.window, options.window),
+                strides=(channels, options.stride, options.stride),
                 target=targets,
                 perturbations_per_eval=evals,
             )[:, 0]
@@ -111,14 +116,8 @@ def measure(name: str, options: argparse.Namespace) -> None:
         "ours, bf16": lambda: ours("bfloat16"),
         "captum": lambda: captum(best),
     }
-    seconds: dict[str, list[float]] = {contender: [] for contender in contenders}
-    for turn in range(options.rounds + options.warm):
-        for contender, work in contenders.items():
-            took = wall(work, options.device)
-            if turn >= options.warm:
-                seconds[contender].append(took)
-
-    print(f"\n{name}: {options.batch} x 3 x {options.size}², {windows} windows")
+    seconds = interleaved(contenders, options.rounds, options.device)
+    print(f"\n{name}: {' x '.join(map(str, images.shape))}, {windows} windows")
     tried = ", ".join(f"{evals}: {took:.2f} s" for evals, took in trials.items())
     print(f"  captum by perturbations_per_eval: {tried}")
     for contender, took in seconds.items():
@@ -138,22 +137,18 @@ def measure(name: str, options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--models", nargs="+", default=["resnet50", "vit_base_patch16_224"])
-    parser.add_argument("--batch", type=int, default=2)
-    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--runs", nargs="+", type=Path, default=[], help="trained runs instead")
     parser.add_argument("--window", type=int, default=32)
     parser.add_argument("--stride", type=int, default=16)
-    parser.add_argument("--classes", type=int, default=4)
     parser.add_argument("--evals", type=int, nargs="+", default=[1, 8, 32, 64])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--warm", type=int, default=1, help="rounds before those counted")
-    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    add_arguments(parser)
+    parser.set_defaults(batch=1, rounds=3)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    where = torch.cuda.get_device_name() if options.device == "cuda" else platform.processor()
-    print(f"torch {torch.__version__}, {options.device} {where}, {options.threads} threads")
-    for name in options.models:
-        measure(name, options)
+    announce(options)
+    for run in options.runs:
+        measure(run.name, *trained(run, options), options)
+    for name in () if options.runs else options.models:
+        measure(name, *untrained(name, options), options)
 
 
 if __name__ == "__main__":

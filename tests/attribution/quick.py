@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from octoscope.attribution.registry import METHODS, methods_named
+from torch import nn
+
+from octoscope.attribution.registry import METHODS, methods_named, sorted_out
 
 QUICK: dict[str, dict[str, Any]] = {
     "occlusion": {"window": 32, "stride": 32},
@@ -26,6 +28,6 @@ def quick(names: str | Iterable[str]) -> dict[str, dict[str, Any]]:
     return {name: values for name, values in QUICK.items() if name in asked}
 
 
-def per_image(name: str) -> bool:
-    """Say whether a method has one map per image and class: not one per part."""
-    return not METHODS[name].parts
+def defined(model: nn.Module, name: str) -> bool:
+    """Say whether a method is defined for a model of images, without running either."""
+    return bool(sorted_out(model, [METHODS[name]], 2)[0]) or "maps" in METHODS[name].needs

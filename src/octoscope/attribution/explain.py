@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 
 from torch import Tensor, nn
 
+from octoscope.attribution.capture import Evidence
 from octoscope.attribution.fusion import Fusion
 from octoscope.attribution.maps import Maps, flags_of
 from octoscope.attribution.method import Method
@@ -27,6 +28,7 @@ from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.targets import Targets, Wanted, wanted_classes
 from octoscope.attribution.views import VIEWS, averaged
 from octoscope.errors import OctoscopeError
+from octoscope.models.layout import TargetLayer
 
 
 @overload
@@ -100,7 +102,7 @@ def explain(
     explain(model, images, targets=labels)["gradcam"]     # labels[b] in image b
     explain(model, images, targets="all")["gradcam"]      # (B, K, H, W)
     explain(model, images, classes=[0, 2])["gradcam"]     # (B, 2, H, W)
-    print(explain(model, images, "all", dry_run=True))    # the passes, none of them run
+    print(explain(model, images, "all", dry_run=True))    # the passes
     ```
 
     Args:
@@ -127,7 +129,8 @@ def explain(
         batch_size: Images per pass (default at most 32, fewer where memory is short). The result
             does not depend on it. When memory runs out, it is halved.
         signed: Leave out the final ReLU of the methods that have one.
-        dry_run: Return the `Plan` and run nothing but one image, to see the model's shapes.
+        dry_run: Return the `Plan`, and run no more than one image, to see the model's shapes, and
+            for the methods of the head a few images of noise once per model.
         progress: Show a bar.
 
     Returns:
@@ -188,25 +191,32 @@ def plan_of(
         evidence = scene.capture(images[:1])
         read_layouts(scene, request.model, evidence, images[:1])
         table = wanted.of(slice(0, 1), evidence.logits)
-        target = scene.targets[0] if scene.targets else None
-        sizing = Sizing(
-            module=scene.capture.module,
-            size=tuple(images.shape[2:]),
-            classes=evidence.logits.shape[1],
-            channels=target.maps(evidence.activations[target.name]).shape[1] if target else 0,
-            target=target,
-            attention=scene.attention,
-            settings=request.settings,
-        )
+        targets: list[TargetLayer | None] = [*scene.targets] or [None]
+        sizings = [
+            Sizing(
+                module=scene.capture.module,
+                size=tuple(images.shape[2:]),
+                classes=evidence.logits.shape[1],
+                channels=_channels(target, evidence),
+                target=target,
+                attention=scene.attention,
+                settings=request.settings,
+            )
+            for target in targets
+        ]
         return planned(
             request.methods,
             SOURCES,
-            sizing,
+            sizings,
             images=len(images),
             classes=table.shape[1],
             refused=refused,
             views=views,
         )
+
+
+def _channels(target: TargetLayer | None, evidence: Evidence) -> int:
+    return 0 if target is None else target.maps(evidence.activations[target.name]).shape[1]
 
 
 def _require_images(images: Tensor) -> None:

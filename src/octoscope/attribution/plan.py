@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from octoscope.attribution.method import Method
@@ -82,7 +82,7 @@ def captures_of(methods: Iterable[Method], sources: Mapping[str, Source]) -> set
 def planned(
     methods: Iterable[Method],
     sources: Mapping[str, Source],
-    sizing: Sizing,
+    sizings: Sequence[Sizing],
     *,
     images: int,
     classes: int,
@@ -94,7 +94,7 @@ def planned(
     Args:
         methods: Methods asked for.
         sources: All sources.
-        sizing: Model and sizes.
+        sizings: Model and sizes, one for each target layer.
         images: Number of images.
         classes: Classes explained per image.
         refused: Methods left out.
@@ -103,8 +103,8 @@ def planned(
     methods = tuple(methods)
     kept = captures_of(methods, sources)
     words = {
-        "target": sizing.target.name if sizing.target else "",
-        "blocks": len(sizing.attention.layers) if sizing.attention else 0,
+        "target": " and ".join(one.target.name for one in sizings if one.target),
+        "blocks": len(stack.layers) if (stack := sizings[0].attention) else 0,
     }
     what = [text.format(**words) for part, text in KEPT.items() if part in kept]
     steps = [
@@ -115,10 +115,12 @@ def planned(
         )
     ]
     for source in sources_of(methods, sources):
-        forwards = source.cost(sizing) * (classes if source.per_class else 1) * views
+        each = sizings if "target" in source.captures else sizings[:1]
+        times = (classes if source.per_class else 1) * views
+        forwards = sum(source.cost(sizing) for sizing in each) * times
         gradient = any("gradient" in part for part in source.captures)
         if forwards or gradient:
             served = tuple(method.name for method in methods if source.name in method.needs)
-            times = f" (× {classes} classes)" if source.per_class and classes > 1 else ""
-            steps.append(Step(source.sentence + times, forwards, served))
+            repeated = f" (× {classes} classes)" if source.per_class and classes > 1 else ""
+            steps.append(Step(source.sentence + repeated, forwards, served))
     return Plan(tuple(steps), images, classes, dict(refused))
