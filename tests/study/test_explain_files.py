@@ -245,6 +245,31 @@ def test_masks_of_a_folder_stand_by_name_or_in_the_same_tree(
     assert masks.find(scans[1])[0] == tree / "DME" / "scan-1.png", "the nearer place first"
 
 
+def test_names_with_two_dots_are_followed_before_masks_are_looked_for(
+    scans: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, here = tmp_path / "data", tmp_path / "data" / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    scan, mask = Path("../images/CNV/scan-1.png"), data / "masks" / "CNV" / "scan-1.png"
+    names = {2: "drusen"}
+    assert LesionMasks.of(RunFolder(tmp_path), Path("../masks")).find(scan) == (mask, names)
+    assert LesionMasks().find(scan) == (mask, names), "beside the scan"
+    tabled = LesionMasks(None, {str(scans[0]): scans[1]}, {1: "fluid"})
+    assert tabled.find(scan) == (scans[1], {1: "fluid"})
+
+
+def test_a_scan_is_never_its_own_mask(scans: list[Path], tmp_path: Path) -> None:
+    masks = LesionMasks.of(RunFolder(tmp_path), tmp_path / "data" / "images")
+    assert masks.find(scans[0])[0] is None
+    own = tmp_path / "data" / "masks" / "CNV" / "scan-1.png"
+    assert LesionMasks().find(own)[0] is None
+    beside = own.with_name("scan-1.tif")
+    own.rename(beside)
+    assert LesionMasks().find(scans[0])[0] == beside
+    assert masks.find(tmp_path / "gone" / "scan-2.png")[0] is None, "a scan that is not there"
+
+
 def test_a_mask_that_does_not_fit_is_told_and_left_out(
     cnn: RunFolder, scans: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -38,7 +38,7 @@ class LesionMasks:
         if folder is not None:
             if not folder.is_dir():
                 raise OctoscopeError(f"{folder}: no such folder of masks; check the name")
-            return cls(folder)
+            return cls(Path(os.path.abspath(folder)))  # noqa: PTH100 -- links stay as they are
         try:
             table = run.open_cache().table
         except (OctoscopeError, KeyError):  # a run that was copied alone has no cache: no matter
@@ -48,15 +48,23 @@ class LesionMasks:
         return cls(None, tabled, table.lesions)
 
     def find(self, scan: Path) -> tuple[Path | None, Mapping[int, str]]:
-        """Return the mask of a scan, None if there is none, and what its values are called."""
-        if self.folder is not None:
-            mask = next(_in_folder(self.folder, scan.absolute()), None)
-            return mask, _names_near(mask)
-        mask = self.tabled.get(os.path.abspath(scan))  # noqa: PTH100
-        if mask is not None and mask.is_file():
+        """Return the mask of a scan, None if there is none, and what its values are called.
+
+        The scan itself is never its mask, wherever it lies.
+        """
+        # With ".." gone, and links as they are: the places below are those of its written name.
+        scan = Path(os.path.abspath(scan))  # noqa: PTH100
+        mask = self.tabled.get(str(scan))
+        if self.folder is None and mask is not None and mask.is_file():
             return mask, self.names
-        mask = next(_beside(scan.absolute()), None)
+        places = _beside(scan) if self.folder is None else _in_folder(self.folder, scan)
+        mask = next((place for place in places if not _same(place, scan)), None)
         return mask, _names_near(mask)
+
+
+def _same(place: Path, scan: Path) -> bool:
+    """Say whether a file that is there is the scan, which may be missing."""
+    return scan.exists() and place.samefile(scan)
 
 
 def _in_folder(folder: Path, scan: Path) -> Iterator[Path]:
