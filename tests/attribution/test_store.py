@@ -387,6 +387,42 @@ def test_maps_made_with_other_by_products_are_renewed(path: Path) -> None:
     assert again.written("gradcam").sum() == 2
 
 
+def test_renewal_that_is_interrupted_leaves_no_row_without_its_details(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = MapStore.create(path, 4)
+    maps, weights = some_maps(2, 3, 5), {"weight_a": np.ones(2)}
+    store.write([0, 1], "consensus", maps, [0, 1], flags(2), weights)
+
+    def one_file(folder: Path) -> None:
+        """Delete the description of one array, and then no more."""
+        (folder / "details" / "zarr.json").unlink()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(shutil, "rmtree", one_file)
+        store.renew("consensus", ["weight_b"])
+    for again in (store, MapStore.open(path)):
+        assert again.methods == [] and not again.written("consensus").any()
+    store.write([2, 3], "consensus", maps, [0, 1], flags(2), {"weight_b": np.ones(2)})
+    assert store.written("consensus").tolist() == [False, False, True, True]
+    assert set(store.details(3, "consensus")) == {"weight_b"}
+    assert store.renew("consensus", ["weight_a"]), "what was left behind is not in the way"
+    left = [file.name for file in (*path.iterdir(), *path.parent.iterdir())]
+    assert sorted(left) == [".maps.zarr.lock", "maps.zarr", "zarr.json"]
+
+
+def test_maps_that_have_lost_their_details_are_renewed(path: Path) -> None:
+    store = MapStore.create(path, 4)
+    maps = some_maps(2, 3, 5)
+    store.write([0, 1], "consensus", maps, [0, 1], flags(2), {"weight_a": np.ones(2)})
+    shutil.rmtree(path / "consensus" / "details")
+    store = MapStore.open(path)
+    assert store.renew("consensus", ["weight_a"]) and not store.written("consensus").any()
+    store.write([0, 1], "gradcam", maps, [0, 1], flags(2))
+    assert not store.renew("gradcam", []), "it has none, and should have none"
+
+
 @pytest.mark.parametrize(
     ("make", "sentence"),
     [

@@ -285,9 +285,10 @@ class MapStore:
         """
         path = f"{method}/details"
         with explained_disk_errors(self.path), self._arrays.locked():
-            if path not in self._arrays:
+            names = self._arrays[path].attrs["names"] if path in self._arrays else []
+            if not names and f"{method}/record" not in self._arrays:
                 return False
-            if set(self._arrays[path].attrs["names"]) == set(by_products):
+            if set(names) == set(by_products):
                 return False
             self._arrays.delete(method)
             return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -102,11 +103,21 @@ class Arrays:
         return exclusive(lock_of(self.path), f"making {self.path}")
 
     def delete(self, method: str) -> None:
-        """Delete all arrays of a method."""
+        """Delete all arrays of a method; interrupted at any place, it leaves them whole or gone.
+
+        They are moved out of the store at once, and deleted there. Were they deleted in their
+        places, numbers without their array would be left behind, and come back when it is made
+        anew.
+        """
         self._open = {
             path: array for path, array in self._open.items() if not path.startswith(f"{method}/")
         }
-        del self.group[method]
+        store = self.path.resolve()  # a link may lead to another disk, where nothing can be moved
+        aside = store.parent / f".{store.name}.deleted"
+        if aside.exists():  # of a call that was interrupted
+            shutil.rmtree(aside)
+        (store / method).rename(aside)
+        shutil.rmtree(aside)
 
     def _make(
         self,
