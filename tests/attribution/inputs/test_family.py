@@ -68,15 +68,16 @@ def test_points_per_pass_do_not_matter(most: int, monkeypatch: pytest.MonkeyPatc
 
 
 class Cramped(Rectifying):
-    """Has memory for three images with a graph; counts the largest pass that did fit."""
+    """Has memory for three images with a graph; counts what did fit, and what did not."""
 
     def __init__(self) -> None:
         super().__init__("in place")
-        self.largest = 0
+        self.largest = self.failed = 0
 
     def forward(self, x: Tensor) -> Tensor:
         if x.requires_grad:
             if len(x) > 3:
+                self.failed += 1
                 raise torch.OutOfMemoryError("no more")
             self.largest = max(self.largest, len(x))
         return super().forward(x)
@@ -89,6 +90,14 @@ def test_when_memory_runs_out() -> None:
     assert 1 <= model.largest <= 3
     for name in NAMES:
         agree(found[name], expected[name])
+
+
+def test_memory_runs_out_once_per_batch() -> None:
+    """Ten points do not fit, nor do five; from two on, no later sum tries more."""
+    model, images = Cramped(), torch.rand(5, 3, 12, 16)
+    names = ["smoothgrad", "integrated_gradients"]
+    explain(model, images, names, "all", options={name: FEW[name] for name in names})
+    assert model.failed == 2
 
 
 @pytest.mark.parametrize("channels", [1, 3])

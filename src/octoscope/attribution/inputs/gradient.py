@@ -9,6 +9,7 @@ and puts a whole path into one batch unless told a size.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,13 @@ Point = Callable[[int, slice], Tensor]
 """Number k of a sample and rows of the batch to the points (m, C, *S) that stand for them."""
 Factor = Callable[[int, slice], Tensor | float]
 """The same to what the gradients there are multiplied by, (m, C, *S) or a number."""
+
+
+@dataclass
+class PerPass:
+    """How many points share a pass: halved for the rest of the batch when memory runs out."""
+
+    most: int
 
 
 def gradient(module: nn.Module, points: Tensor, classes: Tensor) -> Tensor:
@@ -91,7 +99,11 @@ def sum_of_gradients(batch: Batch, samples: int, point: Point, factor: Factor) -
         return numbers.new_empty(len(numbers), 0)
 
     numbers = torch.arange(samples * len(images))
-    in_pieces(run, numbers, batch["points_per_pass"] if len(numbers) > 1 else 1)
+    if len(numbers) == 1:
+        run(numbers)
+        return total
+    points: PerPass = batch["points_per_pass"]
+    _, points.most = in_pieces(run, numbers, points.most)
     return total
 
 
@@ -128,8 +140,8 @@ def value_range(images: Tensor) -> Tensor:
     return images.amax(axes, keepdim=True) - images.amin(axes, keepdim=True)
 
 
-def _points_per_pass(batch: Batch) -> int:
-    return fitting(batch.module, batch.images[:1], MOST_POINTS, graph=True)
+def _points_per_pass(batch: Batch) -> PerPass:
+    return PerPass(fitting(batch.module, batch.images[:1], MOST_POINTS, graph=True))
 
 
 SOURCES = (
