@@ -196,6 +196,7 @@ def plan_of(
             Sizing(
                 module=scene.capture.module,
                 size=tuple(images.shape[2:]),
+                image_channels=images.shape[1],
                 classes=evidence.logits.shape[1],
                 channels=_channels(target, evidence),
                 target=target,

@@ -19,8 +19,9 @@ class Sizing:
     Attributes:
         module: The eager model.
         size: *S of the images.
+        image_channels: Channels C of the images.
         classes: Number K of logits.
-        channels: Channels C of the target layer; 0 if there is no target layer.
+        channels: Channels of the target layer; 0 if there is no target layer.
         target: The target layer; None if no method needs one.
         attention: The attention layers; None if no method needs them.
         settings: Name of a method to its settings.
@@ -28,6 +29,7 @@ class Sizing:
 
     module: nn.Module
     size: tuple[int, ...]
+    image_channels: int
     classes: int
     channels: int = 0
     target: TargetLayer | None = None

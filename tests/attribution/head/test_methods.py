@@ -334,3 +334,21 @@ def test_refusals(method: str, name: str, sentence: str) -> None:
     family = BY_NAME[name]
     with pytest.raises(OctoscopeError, match=sentence):
         explain(family.build(), family.images(1), method)
+
+
+class Stokes(nn.Module):
+    """Takes images of two channels; the first convolution it owns takes what a later one gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer4, self.stem = nn.Conv2d(5, 6, 3), nn.Conv2d(2, 5, 3)
+        self.fc = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.layer4(self.stem(x).relu()).amax((2, 3)))
+
+
+def test_the_cost_is_measured_on_images_of_as_many_channels() -> None:
+    model, images = Stokes().eval(), torch.rand(1, 2, 12, 16)
+    plan = explain(model, images, "ablationcam", layer="layer4", dry_run=True)
+    assert 1 < plan.forwards < 1 + 6

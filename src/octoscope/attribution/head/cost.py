@@ -8,14 +8,12 @@ once per model, whatever the number of images: some passes of noise.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from contextlib import suppress
 from math import prod
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from octoscope.attribution.capture import as_the_model_takes
 from octoscope.attribution.forward import Forward
 from octoscope.attribution.head.affine import affine_head
 from octoscope.attribution.head.known import Known
@@ -26,6 +24,7 @@ from octoscope.attribution.head.suffix import Suffix
 from octoscope.attribution.head.vit_recipro import MaskedSequences
 from octoscope.attribution.sizing import Sizing
 from octoscope.models.layers import layout_of
+from octoscope.models.probe import as_the_model_takes
 
 
 def ablation_cost(sizing: Sizing) -> float:
@@ -77,7 +76,7 @@ def _unless_affine(sizing: Sizing, replays: int) -> float:
 
 def _known(sizing: Sizing, what: Hashable, measure: Callable[[Tensor], float]) -> float:
     """Return what was measured of the model before, or measure it on an image of noise."""
-    known, topic = Known(sizing.module), ("cost", what, sizing.size)
+    known, topic = Known(sizing.module), ("cost", what, sizing.image_channels, sizing.size)
     if known.get(topic) is None:
         known.put(topic, measure(_noise(sizing)))
     cost: float = known.get(topic)
@@ -102,15 +101,7 @@ def _flops(run: Callable[[], object]) -> int:
 
 
 def _noise(sizing: Sizing) -> Tensor:
-    """Return an image (1, C, *S) that the model takes, of as many channels as it asks for."""
-    first = next((p for p in sizing.module.modules() if isinstance(p, nn.Conv2d | nn.Conv3d)), None)
-    channels = dict.fromkeys([first.in_channels if first is not None else 3, 1, 3])
+    """Return an image of noise (1, C, *S) such as the model is asked to explain."""
     generator = torch.Generator().manual_seed(0)
-    for count in channels:
-        image = as_the_model_takes(
-            sizing.module, torch.rand(1, count, *sizing.size, generator=generator)
-        )
-        with suppress(Exception), torch.no_grad():  # whatever it raises at too many channels
-            sizing.module(image)
-            return image
-    raise AssertionError("the model was run on an image of this size before")
+    image = torch.rand(1, sizing.image_channels, *sizing.size, generator=generator)
+    return as_the_model_takes(sizing.module, image)
