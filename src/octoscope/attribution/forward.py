@@ -49,7 +49,8 @@ class Forward:
             count: Number n of images.
 
         Returns:
-            (n, K), float32. They do not depend on how many images share a pass.
+            (n, K), float32. But for rounding, they do not depend on how many images share a
+            pass.
         """
         return self.rows(lambda rows: self.whole(make(rows)), count, make)
 

@@ -17,9 +17,10 @@ LEAST_ROWS = 64
 class quick_linear(TorchFunctionMode):
     """A context in which ``F.linear`` in float32 on a CPU runs as a convolution of width 1.
 
-    y = x Wᵀ + b is the same sum either way, and no memory is copied for it. PyTorch leaves matrix
-    products to MKL, which does not use AVX-512 on processors that are not Intel's; convolutions go
-    to oneDNN, which does: there, transformers run nearly twice as fast.
+    y = x Wᵀ + b is the same sum either way, and no memory is copied for it, unless x is not
+    contiguous. PyTorch leaves matrix products to MKL, which does not use AVX-512 on processors that
+    are not Intel's; convolutions go to oneDNN, which does: there, transformers run nearly twice as
+    fast.
     """
 
     def __torch_function__(

@@ -100,8 +100,8 @@ class Seen:
         return Seen(query, key, value, self.bias, self.scale)
 
 
-class _Known(Exception):
-    """Ends a pass when all that is wanted of it is known."""
+class _Asked(Exception):
+    """Ends a pass once the attention has asked, when no more is wanted of it."""
 
     def __init__(self, seen: Seen) -> None:
         self.seen = seen
@@ -127,8 +127,8 @@ class Interview:
         self._asking = True
         try:
             run()
-        except _Known as known:
-            return known.seen
+        except _Asked as asked:
+            return asked.seen
         finally:
             self._asking = False
         raise RuntimeError("the attention computes no scaled_dot_product_attention")
@@ -148,7 +148,7 @@ class Interview:
         if self.give is not None:
             return self.give().to(value.dtype)
         if self._asking and not (is_causal or enable_gqa):
-            raise _Known(Seen(query, key, value, attn_mask, scale or query.shape[-1] ** -0.5))
+            raise _Asked(Seen(query, key, value, attn_mask, scale or query.shape[-1] ** -0.5))
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )

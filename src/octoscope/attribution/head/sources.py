@@ -20,7 +20,6 @@ from octoscope.attribution.head.vit_recipro import MaskedSequences
 from octoscope.attribution.source import Batch, Captured, Source
 from octoscope.models.layers import layout_of
 
-_TARGET: frozenset[Captured] = frozenset({"target"})
 _STREAM: frozenset[Captured] = frozenset({"target", "residual"})
 NEARLY = 0.05
 """Deviation of the logits of an affine head from the model's, relative to the largest: the shared
