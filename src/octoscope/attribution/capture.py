@@ -126,7 +126,7 @@ class Capture:
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             self.module = undo.enter_context(borrowed(self._model))
-            undo.callback(self.module.register_forward_pre_hook(_given_a_copy).remove)
+            undo.callback(self.module.register_forward_pre_hook(given_a_copy).remove)
             self._undo = undo.pop_all()
         return self
 
@@ -207,7 +207,7 @@ class Capture:
         return _with_first(output, tensor.clone())
 
 
-def _given_a_copy(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def given_a_copy(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Copy the images that a model is called with (forward pre-hook).
 
     A network that writes into its input must change neither the user's images nor what other

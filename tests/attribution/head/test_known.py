@@ -176,6 +176,18 @@ def test_forms_of_keys(options: dict[str, object], form: str) -> None:
     assert [value for topic, value in found.items() if topic[0] == "sequences"] == [form]
 
 
+def test_a_hook_that_takes_the_place_of_another_is_told_from_it() -> None:
+    """Also where it is the same function, or lies where the other lay in memory."""
+    model = Small()
+    seen = {structure_of(model)}
+    for _ in range(3):
+        hook = model.fc.register_forward_pre_hook(lambda _m, inputs: (inputs[0] ** 2,))
+        seen.add(structure_of(model))
+        hook.remove()
+        gc.collect()
+    assert len(seen) == 4 and structure_of(model) in seen
+
+
 def test_what_is_known_does_not_keep_a_model_alive() -> None:
     model = deepcopy(VIT.build())
     explain(model, VIT.images(1), ["vit_reciprocam", "ablationcam"], 0)

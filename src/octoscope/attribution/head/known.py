@@ -1,9 +1,9 @@
 """What was found out of a model by trying it, kept as long as the model lives and stays as it is.
 
 Trials tell how a model can be run (in part, in closed form), not what it says, so they are made
-once and not for every batch. They are forgotten as soon as anything of the model changes: a module,
-a hook, a setting, a weight. What was found is kept as numbers and names, never as modules, so that
-nothing holds the model back when its owner lets go of it.
+once and not for every batch. They are forgotten as soon as anything of the model changes that
+`structure_of` sees: a module, a hook, a setting, a weight. What was found is kept as numbers and
+names, never as modules, so that nothing holds the model back when its owner lets go of it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
+
+from octoscope.attribution.capture import given_a_copy
 
 MOST_TOPICS = 64
 """Findings kept of one model: layers times image sizes times kinds of trial."""
@@ -53,10 +55,17 @@ class Known:
 
 
 def structure_of(module: nn.Module) -> Hashable:
-    """Return something that is equal as long as nothing of a model has changed.
+    """Return something that is equal as long as nothing of a model has changed, with exceptions.
 
     Weights count by their version, which PyTorch raises with every change in place, and by where
-    they lie in memory. Only changes through ``.data`` in place go unnoticed.
+    they lie in memory; hooks by the keys of their handles, which PyTorch gives only once. Not
+    noticed are changes
+
+    - of weights in place through ``.data``, or of any made in inference mode;
+    - of a module's plain attributes that are neither truth values, text, None nor callable: numbers
+      (which may be counters), tuples, lists, dictionaries, and tensors that are no buffers;
+    - within a function, hook or class that stays the same object, and of variables outside of the
+      modules.
     """
     return tuple(_state(part) for part in module.modules())
 
@@ -68,14 +77,19 @@ def _state(part: nn.Module) -> Hashable:
         for name, value in vars(part).items()
         if isinstance(value, PLAIN) or callable(value)
     )
-    hooks = [*part._forward_hooks.values(), *part._forward_pre_hooks.values()]
+    hooks = tuple(
+        key
+        for kept in (part._forward_hooks, part._forward_pre_hooks)
+        for key, hook in kept.items()
+        if hook is not given_a_copy  # ours, put there anew for every call
+    )
     weights = tuple(
         (name, _version(tensor))
         for kept in (part._parameters, part._buffers)
         for name, tensor in kept.items()
         if tensor is not None
     )
-    return id(part), type(part), settings, tuple(map(id, hooks)), weights
+    return id(part), type(part), settings, hooks, weights
 
 
 def _version(tensor: Tensor) -> Hashable:
