@@ -282,3 +282,6 @@ def test_a_mask_that_does_not_fit_is_told_and_left_out(
 def test_all_is_every_kind_of_figure(tmp_path: Path) -> None:
     assert wish(tmp_path, figures="all").kinds == FIGURES == wish(tmp_path, figures=["all"]).kinds
     assert wish(tmp_path, figures=["heads", "panel", "heads"]).kinds == ("heads", "panel")
+    assert wish(tmp_path, figures="heads").kinds == ("heads",)
+    with pytest.raises(OctoscopeError, match='"small" is not a figure'):
+        wish(tmp_path, figures="small")

@@ -65,10 +65,17 @@ class Wish:
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of figures asked for, each once."""
-        if self.figures == "all" or "all" in self.figures:
-            return FIGURES
-        return tuple(dict.fromkeys([self.figures] if isinstance(self.figures, str)
-                                   else self.figures))  # fmt: skip
+        return FIGURES if self.all_kinds else tuple(dict.fromkeys(self._asked))
+
+    @property
+    def all_kinds(self) -> bool:
+        """Whether every kind is asked for that is defined."""
+        return "all" in self._asked
+
+    @property
+    def _asked(self) -> tuple[str, ...]:
+        """The words of `figures`; one alone is a word, not its letters."""
+        return (self.figures,) if isinstance(self.figures, str) else tuple(self.figures)
 
     @property
     def keys(self) -> tuple[str, ...]:

@@ -123,7 +123,7 @@ def _able(kind: str, models: Sequence[Model], wish: Wish) -> list[Model]:
             able.append(model)
         except OctoscopeError as error:
             reasons.append(str(error))
-    if not able and wish.figures != "all" and "all" not in wish.figures:
+    if not able and not wish.all_kinds:
         raise OctoscopeError(f"no figure of {kind}: {reasons[0]}")
     for reason in reasons:
         tell(f"no figure of {kind}: {reason}")
