@@ -224,7 +224,7 @@ def explain(
     masks: Path | None = None,
     out: Path | None = None,
     precision: Literal["float32", "float16", "uint8"] | None = None,
-    batch_size: int = 16,
+    batch_size: int | None = None,
 ) -> None:
     """Explain images, or the validation scans of the run's study.
 
@@ -248,12 +248,12 @@ def explain(
             study and in `masks` folders beside the scans.
         out: Folder of the figures; by default RUN/panels.
         precision: Of the map store; by default that of the store that is there, or float16.
-        batch_size: Validation scans per pass.
+        batch_size: Validation scans per pass; by default 16.
     """
     from octoscope.attribution.registry import methods_named
     from octoscope.study.config import CAM_METHODS
     from octoscope.study.drawing import Wish
-    from octoscope.study.explain import explain_run
+    from octoscope.study.explain import BATCH, explain_run
     from octoscope.study.explain_files import explain_files
     from octoscope.study.folder import RunFolder
     from octoscope.study.ranks import Ranks
@@ -262,6 +262,8 @@ def explain(
     wanted = CAM_METHODS if methods is None else _words(methods)
     methods_named(wanted)
     if images:
+        given = {"precision": precision, "batch-size": batch_size}
+        _refuse(given, "used for the validation scans only; leave it out, or name no scans")
         others = [RunFolder.open(Path(word)) for word in _words(against or "") if word]
         wish = Wish(
             methods=wanted,
@@ -273,23 +275,28 @@ def explain(
         )
         for path in explain_files([folder, *others], images, wish):
             print(path)
-    elif figure or against or masks or target or out:
-        given = {"figure": figure, "against": against, "masks": masks, "target": target, "out": out}
-        named = ", ".join(f"--{name}" for name, value in given.items() if value)
-        raise OctoscopeError(f"{named}: figures are drawn of images; name the scans after RUN")
     else:
+        given = {"figure": figure, "against": against, "masks": masks, "target": target, "out": out}
+        _refuse(given, "figures are drawn of images; name the scans after RUN")
         ranks = Ranks.of(os.environ)
         said = explain_run(
             folder,
             folder.open_cache(),
             wanted,
             precision=precision,
-            batch_size=batch_size,
+            batch_size=BATCH if batch_size is None else batch_size,
             ranks=ranks,
         )
         console.print(said)
         if ranks.first:
             print(folder.maps)
+
+
+def _refuse(options: dict[str, Any], sentence: str) -> None:
+    """Refuse options that were given and would do nothing."""
+    named = ", ".join(f"--{name}" for name, value in options.items() if value is not None)
+    if named:
+        raise OctoscopeError(f"{named}: {sentence}")
 
 
 def _words(text: str) -> str | list[str]:
