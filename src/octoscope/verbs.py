@@ -262,7 +262,7 @@ def explain(
     wanted = CAM_METHODS if methods is None else _words(methods)
     methods_named(wanted)
     if images:
-        given = {"precision": precision, "batch-size": batch_size}
+        given: dict[str, Any] = {"precision": precision, "batch-size": batch_size}
         _refuse(given, "used for the validation scans only; leave it out, or name no scans")
         others = [RunFolder.open(Path(word)) for word in _words(against or "") if word]
         wish = Wish(
