@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from octoscope.attribution.perturbation.baselines import baseline_of
-from octoscope.attribution.registry import METHODS
+from octoscope.attribution.perturbation.occlusion import Occlusion
 from octoscope.errors import OctoscopeError
 from octoscope.report.figures.cells import Map
 from octoscope.report.figures.occlusion import Covered, occlusion_png
@@ -25,8 +25,7 @@ def occlusion_of(one: Explained) -> bytes:
     assert isinstance(drawn, Map)  # asked for one line above
     details = {name: values[0].cpu().numpy() for name, values in maps.details[OCCLUSION].items()}
     top, left, height, width = (int(side) for side in details["best_window"])
-    settings = METHODS[OCCLUSION].settings
-    baseline = baseline_of(one.images, settings().baseline if settings else 0.0)
+    baseline = baseline_of(one.images, Occlusion().baseline)
     image = np.array(one.scan.image)
     window = (slice(top, top + height), slice(left, left + width))
     shade = baseline[0].mean(0).mul(255).round().clamp(0, 255).byte().cpu().numpy()

@@ -16,7 +16,6 @@ from octoscope.attribution.attention.last_layer import (
     attention_gradcam,
     dino_heads,
     raw_attention,
-    top_mass,
 )
 from octoscope.attribution.attention.legrad import legrad
 from octoscope.attribution.attention.readout import LayerScores
@@ -82,23 +81,3 @@ def test_legrad() -> None:
     scores = LayerScores(torch.empty(2, 3, 1), torch.tensor([[1.0, 2.0], [3.0, 4.0]]), 2)
     found, details = legrad(scores, layers, torch.tensor([1]), GRID)
     assert found.tolist() == [[[2.0, 1.0]]] and details["scores"].tolist() == [[2.0, 4.0]]
-
-
-def test_top_mass() -> None:
-    maps = torch.tensor([[[5.0, 1.0], [3.0, 1.0]], [[0.0, 10.0], [0.0, 0.0]], [[0.0] * 2] * 2])
-    found = top_mass(maps, 0.6)
-    assert found.tolist() == [
-        [[True, False], [True, False]],  # 5 of 10 is too little, 8 is enough
-        [[False, True], [False, False]],
-        [[False, False], [False, False]],
-    ]
-    assert top_mass(maps, 0.5)[0].tolist() == [[True, False], [False, False]]
-    assert top_mass(maps, 1.0)[0].all()
-    assert top_mass(maps[:, None].expand(3, 2, 2, 2), 0.6)[:, 1].equal(found)
-    random = torch.rand(5, 7, 9, generator=torch.Generator().manual_seed(0))
-    mask = top_mass(random)
-    held = (random * mask).sum((1, 2)) / random.sum((1, 2))
-    assert (held >= 0.6).all() and (held < 0.65).all()
-    assert (random[mask].min() > 0) and all(
-        one[m].min() >= one[~m].max() for one, m in zip(random, mask, strict=True)
-    )

@@ -40,25 +40,3 @@ def attention_gradcam(
 def on_grid(row: Tensor, layout: TargetLayer) -> Tensor:
     """Return the patches of a row (b, N) as maps (b, *s)."""
     return layout.maps(row[..., None])[:, 0]
-
-
-def top_mass(maps: Tensor, share: float = 0.6, axes: int = 2) -> Tensor:
-    """Return where the largest values of each map are that hold a share of its sum.
-
-    Caron et al., ICCV 2021, figure 3 (share 0.6): positions from the largest on, until together
-    they hold at least `share`.
-
-    Args:
-        maps: (..., *s), not negative, with `axes` spatial axes.
-        share: In (0, 1].
-        axes: Number of spatial axes.
-
-    Returns:
-        Boolean (..., *s); all False for a map of zeros.
-    """
-    flat = maps.flatten(-axes)
-    values, order = flat.sort(dim=-1, descending=True, stable=True)
-    held_before = values.cumsum(-1) - values
-    chosen = (held_before < share * values.sum(-1, keepdim=True)) & (values > 0)
-    found = chosen.new_zeros(chosen.shape).scatter(-1, order, chosen)
-    return found.unflatten(-1, maps.shape[-axes:])

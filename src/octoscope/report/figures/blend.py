@@ -39,23 +39,20 @@ def colour_limit(values: np.ndarray) -> tuple[float, bool]:
     return (bulk, True) if 0 < bulk < largest / 2 else (largest, False)
 
 
-def blended(
-    image: np.ndarray, values: np.ndarray, *, signed: bool, opacity: float = OPACITY
-) -> np.ndarray:
+def blended(image: np.ndarray, values: np.ndarray, *, signed: bool) -> np.ndarray:
     """Lay a map over its scan.
 
     Args:
         image: ``(H, W)`` uint8.
         values: ``(h, w)``, finite, any resolution; interpolated linearly.
         signed: Whether the colours are centred on zero.
-        opacity: Of the colours far from zero, in [0, 1].
 
     Returns:
         ``(H, W, 3)`` uint8.
     """
     fine = resize(values.astype(np.float32), image.shape)
     most, _ = colour_limit(fine)
-    return laid(image, np.clip(fine / most, -1, 1), signed=signed, opacity=opacity)
+    return laid(image, np.clip(fine / most, -1, 1), signed=signed, opacity=OPACITY)
 
 
 def laid(ground: np.ndarray, unit: np.ndarray, *, signed: bool, opacity: float) -> np.ndarray:

@@ -50,13 +50,11 @@ class Row:
         heading: What the row is called.
         scan: The scan as it is.
         seen: The maps, the same number in every row.
-        caption: Below "scan", such as the true class.
     """
 
     heading: str
     scan: Scan
     seen: Sequence[Seen]
-    caption: str = ""
 
 
 def comparison_png(rows: Sequence[Row], *, title: str, note: str = "") -> bytes:
@@ -75,7 +73,7 @@ def comparison_png(rows: Sequence[Row], *, title: str, note: str = "") -> bytes:
     strips = []
     for start, stop in blocks(max(len(row.seen) for row in rows), MOST_ACROSS):
         for row in rows:
-            first = scan_picture(row.scan, "scan", row.caption)
+            first = scan_picture(row.scan, "scan")
             cells = [first, *(seen.cell for seen in row.seen[start:stop])]
             heading = row.heading if start == 0 else f"{row.heading} (continued)"
             strips.append(Strip(cells, heading))

@@ -24,7 +24,8 @@ class Heads:
     Attributes:
         name: What the scan is called.
         scan: The scan in the model's frame.
-        maps: ``(heads, h, w)`` ≥ 0, attention of the class token to the patches.
+        maps: ``(heads, h, w)`` ≥ 0, attention to the patches of what the head reads: the class
+            token; with average pooling the mean over the patches; with a pool its latent.
         caption: What the model says of it.
     """
 
@@ -68,14 +69,13 @@ def stretched(mask: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return mask[np.ix_(rows, columns)]
 
 
-def heads_png(scans: Sequence[Heads], *, title: str, note: str = "", share: float = SHARE) -> bytes:
+def heads_png(scans: Sequence[Heads], *, title: str, note: str = "") -> bytes:
     """Draw, per scan, every head's map and below it the patches that hold most of its mass.
 
     Args:
         scans: One row pair per scan; more heads than `MOST_ACROSS` go on below.
         title: What the model is called.
         note: What the maps are.
-        share: Share of the mass that the mask holds.
 
     Returns:
         PNG.
@@ -87,18 +87,18 @@ def heads_png(scans: Sequence[Heads], *, title: str, note: str = "", share: floa
         above: list[Cell] = [scan_picture(seen.scan, "scan", seen.caption)]
         above += [map_picture(seen.scan, Map(name, values)) for name, values in maps]
         below: list[Cell | None] = [None]
-        below += [_mask(seen.scan, values, share) for _, values in maps]
+        below += [_mask(seen.scan, values) for _, values in maps]
         for start, stop in blocks(len(above), MOST_ACROSS):
             strips.append(Strip(above[start:stop], seen.name if start == 0 else ""))
             strips.append(Strip(below[start:stop]))
-    about = f"Below each map, the patches that hold {100 * share:.0f} % of its mass."
+    about = f"Below each map, the patches that hold {100 * SHARE:.0f} % of its mass."
     return sheet_png(strips, title=title, note=f"{note} {about}".strip(), widest=1.9)
 
 
-def _mask(scan: Scan, values: np.ndarray, share: float) -> Picture:
+def _mask(scan: Scan, values: np.ndarray) -> Picture:
     """Return the scan, dark outside of the patches that hold most of a map's mass."""
-    chosen = top_mass(values, share)
+    chosen = top_mass(values)
     pixels = stretched(chosen, (scan.image.shape[0], scan.image.shape[1]))
     covers = f"on {100 * chosen.mean():.0f} % of the patches"
-    title = f"{100 * share:.0f} % of the mass"
+    title = f"{100 * SHARE:.0f} % of the mass"
     return Picture(title, spotlit(scan.image, pixels), covers, contour=pixels)

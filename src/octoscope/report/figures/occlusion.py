@@ -53,7 +53,7 @@ def occlusion_png(
         scan: The scan in the model's frame.
         cam: Its Grad-CAM; or why there is none.
         occlusion: Its occlusion map.
-        covered: The scan with the window covered that the map's `note` names.
+        covered: The scan with the window covered that `note` names.
         explained: The class explained.
         title: What the scan is called.
         note: Which window was chosen.

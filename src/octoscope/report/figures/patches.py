@@ -11,9 +11,10 @@ GAP = 0.12
 """Between patches, as a part of a patch's shorter side."""
 LONGEST = 7.0
 """Width of the picture in inches."""
+WHITE = 255
 
 
-def patch_grid(image: np.ndarray, patch: tuple[int, int], gap: int, paper: int = 255) -> np.ndarray:
+def patch_grid(image: np.ndarray, patch: tuple[int, int], gap: int) -> np.ndarray:
     """Cut a picture into patches and lay them out with gaps.
 
     A picture that patches do not divide is filled with zeros below and to the right, as
@@ -22,8 +23,7 @@ def patch_grid(image: np.ndarray, patch: tuple[int, int], gap: int, paper: int =
     Args:
         image: ``(H, W)``.
         patch: Rows and columns of a patch.
-        gap: Pixels between patches.
-        paper: Value of the gaps.
+        gap: White pixels between patches.
 
     Returns:
         ``(h · patch + (h - 1) · gap, …)`` for h rows of patches, of the dtype of `image`.
@@ -32,7 +32,7 @@ def patch_grid(image: np.ndarray, patch: tuple[int, int], gap: int, paper: int =
     rows, columns = (-(-full // p) for full, p in zip(image.shape, patch, strict=True))
     filled = np.zeros((rows * tall, columns * wide), dtype=image.dtype)
     filled[: image.shape[0], : image.shape[1]] = image
-    laid = np.full((rows, tall + gap, columns, wide + gap), paper, dtype=image.dtype)
+    laid = np.full((rows, tall + gap, columns, wide + gap), WHITE, dtype=image.dtype)
     laid[:, :tall, :, :wide] = filled.reshape(rows, tall, columns, wide)
     whole = laid.reshape(rows * (tall + gap), columns * (wide + gap))
     return whole[: whole.shape[0] - gap, : whole.shape[1] - gap]
