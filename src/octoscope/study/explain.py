@@ -23,13 +23,12 @@ from octoscope.models.classifier import Classifier
 from octoscope.progress import console, track
 from octoscope.scans.geometry import segment_retina
 from octoscope.study.evaluate import evaluate_run, rows_of
+from octoscope.study.explainable import AXES
 from octoscope.study.folder import RunFolder
 from octoscope.study.ranks import ALONE, PATIENCE, Ranks
 from octoscope.trust.lesions import score_localisation
 from octoscope.trust.scores import CHANCES, lift_summary, save_scores
 
-AXES = 2
-"""A B-scan has two."""
 BATCH = 16
 """Scans per pass; an interruption loses at most these."""
 

@@ -18,11 +18,9 @@ from octoscope.data.decode import decode_row
 from octoscope.errors import OctoscopeError, ScanError, did_you_mean
 from octoscope.models.classifier import Classifier
 from octoscope.report.figures.cells import Map, Scan
+from octoscope.study.explainable import AXES
 from octoscope.study.folder import RunFolder
 from octoscope.study.lesion_masks import LesionMasks
-
-AXES = 2
-"""A B-scan has two."""
 
 
 @dataclass(frozen=True, eq=False)
