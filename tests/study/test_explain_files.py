@@ -117,7 +117,7 @@ def test_every_figure_of_two_models(
 
 
 def test_one_failure_leaves_the_others_drawn_and_is_named_at_the_end(
-    cnn: RunFolder, scans: list[Path], tmp_path: Path
+    cnn: RunFolder, scans: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = tmp_path / "broken.png"
     broken.write_text("no picture")
@@ -136,6 +136,10 @@ def test_one_failure_leaves_the_others_drawn_and_is_named_at_the_end(
         "models-gradcam.png",
         "models-hirescam.png",
     ]
+    assert capsys.readouterr().err.count("failed: ") == 2, "at once, each"
+    with pytest.raises(OctoscopeError, match=r"broken\.png"):
+        list(explain_files([cnn], [broken], wish(tmp_path / "out")))
+    assert "broken" not in capsys.readouterr().err, "the error says it"
 
 
 @pytest.mark.parametrize(

@@ -103,12 +103,14 @@ class Drawing:
         wish: What to draw.
         models: The models.
         kinds: Kind of figure → models it is defined for.
+        telling: Whether failures are told at once; the error at the end names them in any case.
         failures: What failed, one sentence each.
     """
 
     wish: Wish
     models: Sequence[Model]
     kinds: dict[str, list[Model]]
+    telling: bool = True
     failures: list[str] = field(default_factory=list)
     _written: Counter[str] = field(default_factory=Counter)
     _crossed: dict[str, list[Row]] = field(default_factory=dict)
@@ -151,7 +153,8 @@ class Drawing:
     def _failed(self, sentence: str) -> None:
         if sentence not in self.failures:
             self.failures.append(sentence)
-            tell(f"failed: {sentence}")
+            if self.telling:
+                tell(f"failed: {sentence}")
 
     def _write(self, name: str, drawn: bytes) -> Path:
         """Write a figure; scans of one name in several folders are numbered."""

@@ -19,7 +19,8 @@ from octoscope.study.occluded import OCCLUSION
 def explain_files(runs: Sequence[RunFolder], images: Sequence[Path], wish: Wish) -> Iterator[Path]:
     """Draw figures of scan files, and give the path of each as soon as it is written.
 
-    A scan that fails is told on the console and set aside; the others are still drawn.
+    A scan that fails is told on the console and set aside; the others are still drawn. If there is
+    but one scan, the error alone tells it.
 
     Args:
         runs: Finished runs, the models to compare.
@@ -40,7 +41,7 @@ def explain_files(runs: Sequence[RunFolder], images: Sequence[Path], wish: Wish)
     if not kinds:
         raise OctoscopeError("none of the figures is defined for these models")
     _require_writable(wish.out)
-    drawing = Drawing(wish, models, kinds)
+    drawing = Drawing(wish, models, kinds, telling=len(images) > 1)
     for path in images:
         yield from drawing.scan(path, masks)
     yield from drawing.pages()
