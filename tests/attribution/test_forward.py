@@ -62,7 +62,7 @@ def test_memory_that_runs_out(error: Exception) -> None:
     """Half as many, for good, and the same logits; a module without parameters will do."""
     images = torch.rand(40, 1, 4, 4)
     model = Greedy(6, error)
-    forward = Forward(model)
+    forward = Forward(model, images_per_pass=40)
     assert forward(images).equal(images.flatten(1)[:, :3])
     assert forward.images_per_pass == 5
     model.pieces.clear()

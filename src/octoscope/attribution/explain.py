@@ -126,7 +126,8 @@ def explain(
         precision: Of the passes without gradients and the layers below the target layer;
             gradients are always taken in float32.
         tta: Average the maps of six versions of every image (mirrored, darker, brighter).
-        batch_size: Images per pass (default at most 32, fewer where memory is short). The result
+        batch_size: Images per pass (by default as many as are quick on the device and fit its
+            memory, at most 8 on a CPU and 64 on a GPU). The result
             does not depend on it. When memory runs out, it is halved.
         signed: Leave out the final ReLU of the methods that have one.
         dry_run: Return the `Plan`, and run no more than one image, to see the model's shapes, and

@@ -9,11 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from octoscope.attribution.linear import quick_linear
-from octoscope.attribution.memory import fitting, in_pieces
+from octoscope.attribution.memory import fitting, in_pieces, most_at_once
 from octoscope.models.probe import logits_of
-
-MOST_IMAGES = 64
-"""Images per pass where memory is plenty."""
 
 
 class Forward:
@@ -73,7 +70,9 @@ class Forward:
         with torch.inference_mode():
             if self.images_per_pass is None:
                 image = make(torch.arange(1))
-                self.images_per_pass = fitting(self._module, image, MOST_IMAGES, graph=False)
+                self.images_per_pass = fitting(
+                    self._module, image, most_at_once(image.device), graph=False
+                )
             logits, self.images_per_pass = in_pieces(run, torch.arange(count), self.images_per_pass)
         with torch.inference_mode(False):
             return logits.float().clone()  # no inference tensor leaves: a graph could not use it

@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 SHARE = 0.5
 """Of the free memory that a pass may plan to use."""
+MOST = {"cpu": 8, "cuda": 64}
+"""Images per pass where memory is plenty. On a CPU more of them leave its caches and take 1.4 times
+as long each (`benchmarks/occlusion.py`'s networks, 64 against 8)."""
 SIGNS = (
     "not enough memory",  # the CPU's allocator on Windows
     "can't allocate memory",  # and elsewhere
@@ -74,6 +77,11 @@ def free_bytes(device: torch.device) -> int:
         return int(kilobytes) * 1024
     except (OSError, StopIteration, ValueError):
         return 4 * 2**30  # not Linux: assume a small machine
+
+
+def most_at_once(device: torch.device) -> int:
+    """Return how many images a pass takes at most on a device."""
+    return MOST.get(device.type, MOST["cuda"])
 
 
 def fitting(module: nn.Module, image: Tensor, most: int, *, graph: bool) -> int:

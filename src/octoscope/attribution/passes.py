@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from octoscope.attribution.forward import Forward
 from octoscope.attribution.fusion import fused
 from octoscope.attribution.maps import Maps, flags_of
-from octoscope.attribution.memory import SHARE, fitting, free_bytes, out_of_memory, release
+from octoscope.attribution.memory import (
+    SHARE,
+    fitting,
+    free_bytes,
+    most_at_once,
+    out_of_memory,
+    release,
+)
 from octoscope.attribution.method import Method
 from octoscope.attribution.plan import captures_of
 from octoscope.attribution.registry import SOURCES
@@ -26,9 +33,6 @@ from octoscope.models.attention import AttentionStack
 from octoscope.models.layout import TargetLayer
 from octoscope.models.probe import as_the_model_takes
 from octoscope.progress import track
-
-MOST_IMAGES = 32
-"""Images per pass where no batch size is given and memory is plenty."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +92,10 @@ def _images_per_pass(request: Request, scene: Scene, images: Tensor) -> int:
     """
     if request.batch_size is not None:
         return request.batch_size
-    most = min(len(images), MOST_IMAGES)
+    first = as_the_model_takes(scene.capture.module, images[:1])
+    most = min(len(images), most_at_once(first.device))
     if scene.attention is None and (images.ndim == 4 or most == 1):
         return most
-    first = as_the_model_takes(scene.capture.module, images[:1])
     if scene.attention is None:
         return fitting(scene.capture.module, first, most, graph=False)
     each = _attention_bytes(scene.attention, images.shape[2:])

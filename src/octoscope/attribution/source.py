@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from octoscope.attribution.capture import Evidence
 from octoscope.attribution.forward import Forward
-from octoscope.attribution.memory import fitting, in_pieces
+from octoscope.attribution.memory import fitting, in_pieces, most_at_once
 from octoscope.attribution.sizing import Sizing
 from octoscope.models.attention import AttentionStack
 from octoscope.models.layout import TargetLayer
@@ -79,7 +79,7 @@ class Batch:
             (b, …).
         """
         if self._images_per_graph is None:
-            most = len(self.images)
+            most = min(len(self.images), most_at_once(self.images.device))
             self._images_per_graph = fitting(self.module, self.images[:1], most, graph=True)
         rows = torch.arange(len(self.images), device=self.images.device)
         found, self._images_per_graph = in_pieces(run, rows, self._images_per_graph)

@@ -12,6 +12,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from octoscope.attribution import memory
 from octoscope.attribution.display import normalise
 from octoscope.attribution.explain import explain
 from octoscope.models.classifier import Classifier
@@ -122,7 +123,7 @@ def test_the_image_is_masked_as_it_is_given() -> None:
 
 def test_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """One masked image per channel for all classes, few at a time, as planned."""
-    monkeypatch.setattr("octoscope.attribution.forward.MOST_IMAGES", 4)
+    monkeypatch.setitem(memory.MOST, "cpu", 4)
     model, x = small_network(2), images(8, 12)
     free = explain(model, x, "scorecam", targets="all", layer="1")
     passed: list[int] = []

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from attribution.inputs.nets import Rectifying, agree, close, doubled
+from octoscope.attribution import memory
 from octoscope.attribution.explain import explain
-from octoscope.attribution.inputs import gradient as gradients
 from octoscope.attribution.inputs.rows import ROWS
 from octoscope.models.classifier import Classifier
 from octoscope.models.preprocess import Preprocess
@@ -61,7 +61,7 @@ def test_batch_size_does_not_matter(batch_size: int) -> None:
 def test_points_per_pass_do_not_matter(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model, images = Rectifying("in place").double(), torch.rand(3, 3, 20, 28).double()
     whole = explained(model, images, targets=[0, 1, 2])
-    monkeypatch.setattr(gradients, "MOST_POINTS", most)
+    monkeypatch.setitem(memory.MOST, "cpu", most)
     pieces = explained(model, images, targets=[0, 1, 2])
     for name in NAMES:
         agree(pieces.native[name], whole.native[name])

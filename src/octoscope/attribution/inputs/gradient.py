@@ -14,15 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from octoscope.attribution.memory import fitting, in_pieces
+from octoscope.attribution.memory import fitting, in_pieces, most_at_once
 from octoscope.attribution.source import Batch, Source
 from octoscope.errors import OctoscopeError
 from octoscope.models.probe import logits_of
 
 PASSES = 2.0
 """Cost of a gradient in forward passes: there and back, parameters frozen."""
-MOST_POINTS = 64
-"""Points per pass where memory is plenty."""
 SEED = 20170612
 """Of all random draws of this family: the same for every image and batch."""
 
@@ -141,7 +139,8 @@ def value_range(images: Tensor) -> Tensor:
 
 
 def _points_per_pass(batch: Batch) -> PerPass:
-    return PerPass(fitting(batch.module, batch.images[:1], MOST_POINTS, graph=True))
+    image = batch.images[:1]
+    return PerPass(fitting(batch.module, image, most_at_once(image.device), graph=True))
 
 
 SOURCES = (
