@@ -82,7 +82,9 @@ def trained(run: Path, options: argparse.Namespace) -> tuple[nn.Module, Tensor]:
 
 
 def measure(name: str, model: nn.Module, images: Tensor, options: argparse.Namespace) -> None:
-    targets = torch.arange(len(images), device=images.device) % options.classes
+    with torch.no_grad():
+        known = model(images[:1]).shape[1]
+    targets = torch.arange(len(images), device=images.device) % known
     setting = {"occlusion": {"window": options.window, "stride": options.stride}}
     windows = prod(-(-(side - options.window) // options.stride) + 1 for side in images.shape[2:])
     channels = images.shape[1]

@@ -48,6 +48,9 @@ class Task:
     shortcut: Shortcut | None
 
 
+NO_GUARD = "the calling script has no `if __name__ == '__main__':` line; mend that or use workers=1"
+
+
 def write_study(
     out: Path,
     *,
@@ -107,6 +110,9 @@ def write_study(
         raise OctoscopeError(f"phantom workers {workers} is too few; use 1 or more")
     if _already_written(out, config):
         return read_study(out)
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        # A worker that is importing the script would write what it was started to help with.
+        raise OctoscopeError(f"phantoms are not written here because {NO_GUARD}")
     plan = plan_study(
         patients, scans_per_patient, seed, severity, fractions, both_classes, shortcut
     )
@@ -206,8 +212,7 @@ def _run(tasks: list[Task], workers: int | None) -> Iterator[list[dict[str, Any]
             yield from pool.map(write_patient, tasks)
         except BrokenProcessPool as error:
             raise OctoscopeError(
-                "a process that writes phantoms died, for want of memory or because the calling "
-                "script has no `if __name__ == '__main__':` line; mend that or use workers=1"
+                f"a process that writes phantoms died, for want of memory or because {NO_GUARD}"
             ) from error
 
 
