@@ -12,7 +12,7 @@ SHARE = 0.5
 """Of the free memory that a pass may plan to use."""
 MOST = {"cpu": 8, "cuda": 64}
 """Images per pass where memory is plenty. On a CPU more of them leave its caches and take 1.4 times
-as long each (`benchmarks/occlusion.py`'s networks, 64 against 8)."""
+as long each (ResNet-50 and ViT-B at 224, 64 at a time against 8)."""
 SIGNS = (
     "not enough memory",  # the CPU's allocator on Windows
     "can't allocate memory",  # and elsewhere

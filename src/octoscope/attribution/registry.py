@@ -41,7 +41,6 @@ COMMON = (
     Source("images", lambda batch: batch.images, "the images"),
     Source("logits", lambda batch: batch.evidence.logits, "the logits"),
     Source("classes", lambda batch: batch.classes, "the class", per_class=True),
-    Source("batch", lambda batch: batch, "the batch itself", per_class=True),
 )
 """What every pass gives."""
 
