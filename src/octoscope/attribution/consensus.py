@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from octoscope.attribution.display import upsample
 from octoscope.attribution.method import Method
+from octoscope.attribution.ranks import standard_ranks
 from octoscope.errors import OctoscopeError, did_you_mean
 
 if TYPE_CHECKING:
@@ -256,13 +257,7 @@ def _standard_ranks(maps: Tensor, axes: int) -> Tensor:
     rows = maps.reshape(-1, 1, *maps.shape[maps.ndim - axes :])
     pool = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}[axes]
     values = pool(rows, cells).flatten(1).view(*maps.shape[: maps.ndim - axes], -1)  # type: ignore[arg-type]
-    ordered = values.sort(-1).values
-    below = torch.searchsorted(ordered, values)
-    not_above = torch.searchsorted(ordered, values, right=True)
-    ranks = (below + not_above).double()  # twice the mean rank, but for a constant
-    ranks = ranks - ranks.mean(-1, keepdim=True)
-    length = ranks.norm(dim=-1, keepdim=True)
-    return ranks / length.where(length > 0, 1)
+    return standard_ranks(values)
 
 
 def _agreements(correlations: Tensor) -> Tensor:
