@@ -107,7 +107,7 @@ def summarise(
         places = np.flatnonzero(number == len(rows))
         there = group["value"].notna().to_numpy()
         defined = group[there]
-        one, drawn = _resampled_mean(defined[["value"]], weights.rows(places[there]))
+        one, drawn = resampled_mean(defined[["value"]].to_numpy(), weights.rows(places[there]))
         patients = defined["patient"].nunique()
         rows.append(
             {
@@ -198,8 +198,8 @@ def lift_summary(
         there = (member & wide["mass"].notna() & (wide["expected"] > 0)).to_numpy()
         group, defined = wide[member], wide[there]
         patients = defined["patient"].nunique()
-        (mass, expected), drawn = _resampled_mean(
-            defined[["mass", "expected"]], weights.rows(there)
+        (mass, expected), drawn = resampled_mean(
+            defined[["mass", "expected"]].to_numpy(), weights.rows(there)
         )
         share = interval(mass, drawn[:, 0], patients)
         lift = interval(mass / expected, drawn[:, 0] / drawn[:, 1], patients)
@@ -275,13 +275,17 @@ def ratios(value: float, *bounds: float) -> list[str]:
     return [f"{number:.{digits}f}" for number in (value, *bounds)]
 
 
-def _resampled_mean(columns: pd.DataFrame, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
+def resampled_mean(columns: np.ndarray, weights: Weights) -> tuple[np.ndarray, np.ndarray]:
     """Return the means ``(C,)`` of columns, and their resamples ``(R, C)``; NaN of no rows.
 
-    The resamples are drawn from the patients of the whole table, the same for every group; one
-    that holds no patient of a group is undefined there.
+    The resamples may be drawn from more patients than the rows are of, the same for every group;
+    one that holds no patient of a group is undefined there.
+
+    Args:
+        columns: ``(n, C)``.
+        weights: Of these n rows.
     """
-    values = columns.to_numpy(dtype=np.float64)
+    values = np.asarray(columns, dtype=np.float64)
     if len(values) == 0:
         nothing = np.full((1, values.shape[1]), np.nan)
         return nothing[0], nothing

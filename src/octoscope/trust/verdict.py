@@ -1,0 +1,187 @@
+"""The verdict on a model in words: which method to believe, where it looks, what it fails.
+
+Three levels, by rules that are written here and nowhere else:
+
+- *do not trust*: two or more shortcut probes fire, or one fires and the believed method puts no
+  less of its mass outside the retina than a constant map would.
+- *caution*: one probe fires; or no method beats the null maps in faithfulness; or the believed
+  method puts no less outside the retina than a constant map would; or too few patients to tell.
+- *no objection found*: none of these. It is not proof: a shortcut that no probe knows stays hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from octoscope.trust.metric import Metric
+from octoscope.trust.scoreboard import BEATS, FEW
+from octoscope.trust.scores import ANY_LESION, shares
+
+NO_OBJECTION, CAUTION, DISTRUST = "no objection found", "caution", "do not trust"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What the verdict on one model rests on.
+
+    Attributes:
+        model: Its name.
+        board: The scoreboard.
+        order: The ranking of the methods.
+        metrics: The metrics.
+        titles: Method → name in running text.
+        gated: Method → why it failed the sanity checks, None if it did not.
+        probes: Findings as JSON values (`probes.probe.Finding.to_dict`).
+        outside: Method → ``value, low, high``: the share of its mass outside the retina.
+        outside_chance: The share of the frame that is outside the retina.
+        lesions: Method → sentence on its mass on lesions, where there are masks.
+    """
+
+    model: str
+    board: pd.DataFrame
+    order: pd.DataFrame
+    metrics: Mapping[str, Metric]
+    titles: Mapping[str, str]
+    gated: Mapping[str, str | None] = field(default_factory=dict)
+    probes: Sequence[Mapping[str, Any]] = ()
+    outside: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    outside_chance: float = float("nan")
+    lesions: Mapping[str, str] = field(default_factory=dict)
+
+
+def verdict_of(evidence: Evidence) -> dict[str, Any]:
+    """Return the verdict on a model.
+
+    Returns:
+        ``level``, ``headline``, ``sentences``, ``believe`` (a method or None) and ``flagged``
+        (keys of the probes that fire).
+    """
+    believed, on_methods = _on_methods(evidence)
+    stray, on_place = _on_place(evidence, believed)
+    flagged, on_probes = _on_probes(evidence)
+    enough = not (evidence.board["verdict"] == FEW).any() if len(evidence.board) else False
+    if len(flagged) >= 2 or (flagged and stray):
+        level = DISTRUST
+    elif flagged or stray or believed is None or not enough:
+        level = CAUTION
+    else:
+        level = NO_OBJECTION
+    sentences = [*on_probes, *on_methods, *on_place]
+    if believed is not None and believed in evidence.lesions:
+        sentences.append(evidence.lesions[believed])
+    return {
+        "level": level,
+        "headline": _headline(evidence, level, believed, flagged, stray=stray, enough=enough),
+        "sentences": sentences,
+        "believe": believed,
+        "flagged": flagged,
+    }
+
+
+def _headline(
+    evidence: Evidence,
+    level: str,
+    believed: str | None,
+    flagged: list[str],
+    *,
+    stray: bool,
+    enough: bool,
+) -> str:
+    """Return the verdict in one sentence."""
+    titles = {str(probe["probe"]): str(probe["title"]) for probe in evidence.probes}
+    reasons = []
+    if flagged:
+        named = ", ".join(titles[key].lower() for key in flagged)
+        plural = "s fire" if len(flagged) > 1 else " fires"
+        reasons.append(f"{len(flagged)} shortcut probe{plural} ({named})")
+    if believed is None:
+        reasons.append("no method's maps are more faithful than maps that know no model")
+    if stray:
+        reasons.append("its maps lie outside the retina no less than a constant map would")
+    if level == CAUTION and not enough:
+        reasons.append("there are too few patients to tell")
+    if level == NO_OBJECTION:
+        return (
+            f"{evidence.model}: no objection found. No probe fires, and "
+            f"{evidence.titles.get(str(believed), believed)} shows what it uses."
+        )
+    start = "do not trust it" if level == DISTRUST else "with caution"
+    return f"{evidence.model}: {start}: {'; '.join(reasons)}."
+
+
+def _on_methods(evidence: Evidence) -> tuple[str | None, list[str]]:
+    """Return the method to believe, if any, and what is to be said of the methods."""
+    order = evidence.order
+    usable = order[~order["null"] & ~order["gated"]] if len(order) else order
+    faithful = [
+        str(method) for method in usable["method"] if _beaten(evidence, str(method), "faithfulness")
+    ]
+    out = []
+    believed = faithful[0] if faithful else None
+    if believed is not None:
+        of = len(usable)
+        others = [evidence.titles.get(name, name) for name in faithful[1:4]]
+        more = f"; after it {', '.join(others)}" if others else ""
+        won = ", ".join(_beaten(evidence, believed, "faithfulness"))
+        out.append(
+            f"Believe {evidence.titles.get(believed, believed)} first{more}: taking away what it "
+            f"marks hurts the model more than what the best null map marks ({won}). "
+            f"{len(faithful)} of {of} methods do."
+        )
+    elif len(usable):
+        out.append(
+            "Believe no map of this model: on faithfulness none of the "
+            f"{len(usable)} methods beats the best map that knows no model."
+        )
+    blind = [
+        evidence.titles.get(name, name) for name, reason in evidence.gated.items()
+        if reason and name in set(order.loc[~order["null"], "method"])
+    ]  # fmt: skip
+    if blind:
+        out.append(f"Set aside by the sanity checks: {', '.join(blind)}.")
+    return believed, out
+
+
+def _beaten(evidence: Evidence, method: str, family: str) -> list[str]:
+    """Return the titles of a family's headline metrics on which a method beats the nulls."""
+    board = evidence.board
+    own = board[(board["method"] == method) & (board["verdict"] == BEATS)]
+    own = own[own["lesion"] == ANY_LESION]
+    return [
+        evidence.metrics[name].title.lower()
+        for name in own["metric"]
+        if evidence.metrics[name].family == family and evidence.metrics[name].headline
+    ]
+
+
+def _on_place(evidence: Evidence, believed: str | None) -> tuple[bool, list[str]]:
+    """Return whether the believed method looks no more at the retina than chance, in words too."""
+    share = evidence.outside.get(believed or "")
+    if share is None or not np.isfinite(share["value"]):
+        return False, []
+    value, low, high = shares(share["value"], share["low"], share["high"])
+    chance = 100 * evidence.outside_chance
+    stray = bool(share["low"] >= evidence.outside_chance)
+    sentence = (
+        f"{evidence.titles.get(str(believed), believed)} puts {value} % [{low}, {high}] of its "
+        f"mass outside the retina; a constant map would put {chance:.0f} % there."
+    )
+    return stray, [sentence]
+
+
+def _on_probes(evidence: Evidence) -> tuple[list[str], list[str]]:
+    """Return the probes that fire, and what is to be said of the probes."""
+    fired = [probe for probe in evidence.probes if probe["fires"]]
+    run = [probe for probe in evidence.probes if probe["fires"] is not None]
+    out = [str(probe["sentence"]) for probe in fired]
+    if run and not fired:
+        out.append(f"None of {len(run)} shortcut probes fires.")
+    if len(run) < len(evidence.probes):
+        idle = [str(probe["title"]) for probe in evidence.probes if probe["fires"] is None]
+        out.append(f"Not judged: {', '.join(idle)}.")
+    return [str(probe["probe"]) for probe in fired], out
