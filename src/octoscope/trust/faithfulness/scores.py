@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from octoscope.trust.faithfulness.baselines import Baseline, Retina
+from octoscope.trust.faithfulness.baselines import Baseline
 from octoscope.trust.faithfulness.curves import Curves
+from octoscope.trust.faithfulness.inpainting import Retina
 from octoscope.trust.faithfulness.rows import ROWS
 
 METRICS = tuple(row.name for row in ROWS)
@@ -50,7 +51,7 @@ def faithfulness(
         targets: (B,) int64, the class that each map explains.
         metrics: Keys of `ROWS`; only what they need is run.
         steps: Steps of the deletion and insertion curves.
-        baseline: What stands in for removed pixels, see `baselines.baseline_images`.
+        baseline: What stands in for removed pixels, see `baseline_images`.
         retina: Where the retina is, for the baseline ``"retina"``.
         seed: Of the squares of infidelity and the noise of ROAD.
         progress: Show a bar.
