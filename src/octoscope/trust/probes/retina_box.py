@@ -1,0 +1,90 @@
+"""The part of every scan that a probe takes for the retina: of the same height in all of them.
+
+A hole that follows the ILM and the RPE would show the disease by its outline. So a straight line
+is laid along the RPE of each scan, and the hole reaches from it as far up and down as the retina
+of nearly all scans does: what differs from scan to scan is where the eye lay before the
+instrument, height and tilt, and nothing else.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from octoscope.scans.borders import frame_border
+from octoscope.scans.geometry import RetinaLayers
+from octoscope.scans.geometry.zones import content_box, corner_areas
+from octoscope.trust.probes.probe import Scans
+
+MOST_SCANS = 0.95
+"""Share of the scans whose whole retina the box holds; that of the thickest reaches out of it."""
+MOST_COLUMNS = 0.995
+"""Share of a scan's columns; the rest may be a slip of the segmentation."""
+MARGIN = 0.15
+"""Added above and below, as a part of the usual thickness of the retina."""
+BLOCKS = 12
+"""Parts of the width over which the RPE is averaged before the line is laid."""
+
+
+def retina_bands(scans: Scans) -> np.ndarray:
+    """Return the band along the retina of every scan, ``(N, H, W)`` bool; all alike in height."""
+    layers = scans.layers
+    shape = scans.images.shape[1:]
+    found = [one for one in layers if one.found and one.valid.any()]
+    if not found:
+        return np.ones(scans.images.shape, bool)
+    lines = [rpe_line(one) for one in found]
+    reach = [_reach(one, line) for one, line in zip(found, lines, strict=True)]
+    above, below = np.quantile(np.array(reach), MOST_SCANS, axis=0)
+    margin = MARGIN * float(np.median([np.median(o.rpe[o.valid] - o.ilm[o.valid]) for o in found]))
+    usual = np.median(lines, axis=0)  # where no retina was found, it is taken to lie as usual
+    row = np.arange(shape[0])[:, None]
+    bands = np.empty(scans.images.shape, bool)
+    known = iter(lines)
+    for band, one in zip(bands, layers, strict=True):
+        line = next(known) if one.found and one.valid.any() else usual
+        band[:] = (row >= line - above - margin) & (row <= line + below + margin)
+    return bands
+
+
+def retina_boxes(scans: Scans, fill: int = 0) -> np.ndarray:
+    """Return the hole that leaves nothing of the disease, ``(N, H, W)`` bool.
+
+    That is the band along the retina, and all that lies below it: lesions cast shadows, or let
+    light through, down to the lower edge. Registration borders, the lower corners and the padding
+    are no part of it.
+
+    Args:
+        scans: The scans.
+        fill: Grey value of the padding.
+    """
+    holes = np.empty(scans.images.shape, bool)
+    for hole, band, image in zip(holes, retina_bands(scans), scans.images, strict=True):
+        box = content_box(image, fill)
+        scan = np.zeros(band.shape, bool)
+        scan[box[0] : box[2], box[1] : box[3]] = True
+        scan &= frame_border(image).valid
+        below = np.logical_or.accumulate(band, axis=0) & ~corner_areas(band.shape, box)
+        hole[:] = (band | below) & scan
+    return holes
+
+
+def rpe_line(layers: RetinaLayers) -> np.ndarray:
+    """Return a straight line along the RPE ``(W,)``, which no single lesion bends.
+
+    The line through the median slope between all pairs of blocks (Theil and Sen), at the median
+    distance of the blocks from it.
+    """
+    columns = np.flatnonzero(layers.valid)
+    blocks = [part for part in np.array_split(columns, BLOCKS) if len(part)]
+    at = np.array([part.mean() for part in blocks])
+    row = np.array([np.median(layers.rpe[part]) for part in blocks])
+    first, second = np.triu_indices(len(at), 1)
+    slopes = (row[second] - row[first]) / (at[second] - at[first])
+    slope = float(np.median(slopes)) if len(slopes) else 0.0
+    return np.median(row - slope * at) + slope * np.arange(len(layers.rpe))
+
+
+def _reach(layers: RetinaLayers, line: np.ndarray) -> tuple[float, float]:
+    """Return how far the retina reaches above and below the line, in pixels."""
+    up, down = (line - layers.ilm)[layers.valid], (layers.rpe - line)[layers.valid]
+    return float(np.quantile(up, MOST_COLUMNS)), float(np.quantile(down, MOST_COLUMNS))
