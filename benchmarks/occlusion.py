@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from octoscope.attribution.explain import explain
 from octoscope.models.classifier import Classifier
 from octoscope.study.evaluate import rows_of
-from octoscope.study.explain import as_images
+from octoscope.study.stored import as_images
 from octoscope.study.folder import RunFolder
 from timing import add_arguments, announce, interleaved, ratio, wall
 

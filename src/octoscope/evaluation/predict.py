@@ -24,6 +24,7 @@ def predict(
     *,
     rows: np.ndarray | None = None,
     name: str | None = None,
+    quiet: bool = False,
 ) -> np.ndarray:
     """Return the logits of a classifier for grey images.
 
@@ -38,6 +39,7 @@ def predict(
         device: Where to compute; by default where the classifier is.
         rows: Positions of the images to predict, ``(n,)``; by default all.
         name: What to call the model in messages; by default its class.
+        quiet: Show no progress bar.
 
     Returns:
         ``(N, K)`` float32, or ``(n, K)`` with `rows`.
@@ -60,7 +62,7 @@ def predict(
     batches = [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
     out = []
     with _evaluating(classifier, device) as place, torch.inference_mode():
-        for batch in track(batches, f"predict with {name}"):
+        for batch in batches if quiet else track(batches, f"predict with {name}"):
             grey = torch.from_numpy(np.array(images[batch]))  # a copy: the map is read-only
             x = grey.to(place).unsqueeze(1).float().div_(255)  # (B, 1, H, W)
             logits = classifier(x)

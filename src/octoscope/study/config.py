@@ -57,6 +57,43 @@ class ExplainSettings:
 
 
 @dataclass(frozen=True)
+class TrustSettings:
+    """How it is measured whether maps and models can be believed, on validation scans.
+
+    Attributes:
+        run: Whether it is; without it the report shows maps that nobody has checked.
+        scans: Scans whose maps are scored by changing their pixels, spread over classes and
+            patients.
+        steps: Steps of a perturbation curve.
+        baseline: What pixels are replaced with: ``blur``, ``mean`` or ``retina`` (tissue of the
+            same depth).
+        sanity_scans: Scans on which the weights are randomised.
+        stages: Steps in which they are, from the output down.
+        stability_scans: Scans that are explained again under noise, shifted and flipped.
+        draws: Draws of the noise.
+        probes: Whether the shortcut probes are run.
+        twin: Train the model again on shuffled labels and compare the maps.
+    """
+
+    run: bool = True
+    scans: int = 64
+    steps: int = 10
+    baseline: Literal["blur", "mean", "retina"] = "blur"
+    sanity_scans: int = 16
+    stages: int = 4
+    stability_scans: int = 16
+    draws: int = 4
+    probes: bool = True
+    twin: bool = False
+
+    def __post_init__(self) -> None:
+        for name in ("scans", "steps", "sanity_scans", "stages", "stability_scans", "draws"):
+            value = getattr(self, name)
+            if value < 1:
+                raise OctoscopeError(f"trust: {name} {value} is too few; use 1 or more")
+
+
+@dataclass(frozen=True)
 class StudyConfig:
     """A study, as its YAML file says it.
 
@@ -77,6 +114,7 @@ class StudyConfig:
         seeds: Every model is trained once per seed.
         resamples: Patients are resampled this often for every interval.
         explain: What is explained.
+        trust: How it is measured whether that can be believed.
     """
 
     name: str = "study"
@@ -92,6 +130,7 @@ class StudyConfig:
     seeds: tuple[int, ...] = (0,)
     resamples: int = 2000
     explain: ExplainSettings = field(default_factory=ExplainSettings)
+    trust: TrustSettings = field(default_factory=TrustSettings)
 
     @property
     def folder(self) -> Path:

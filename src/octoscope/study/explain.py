@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from octoscope.attribution.consensus import combined
 from octoscope.attribution.explain import explain
@@ -26,6 +23,7 @@ from octoscope.study.evaluate import evaluate_run, rows_of
 from octoscope.study.explainable import AXES
 from octoscope.study.folder import RunFolder
 from octoscope.study.ranks import ALONE, PATIENCE, Ranks
+from octoscope.study.stored import StoredMaps, as_images
 from octoscope.trust.lesions import score_localisation
 from octoscope.trust.scores import CHANCES, lift_summary, save_scores
 
@@ -158,50 +156,6 @@ def _scans_left(store: MapStore, rows: np.ndarray, methods: Sequence[str]) -> Ca
     return left
 
 
-def as_images(pixels: np.ndarray) -> Tensor:
-    """Return uint8 ``(B, H, W)`` as what a `Classifier` takes, (B, 1, H, W) in [0, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(pixels)).unsqueeze(1).float() / 255
-
-
-class _StoredMaps(Mapping[str, "_OfMethod"]):
-    """Maps of some rows at the size of the image, read a few at a time when asked for.
-
-    Attributes:
-        store: The map store.
-        rows: Rows of the store.
-        methods: Method names.
-        size: ``(H, W)``.
-    """
-
-    def __init__(
-        self, store: MapStore, rows: np.ndarray, methods: Sequence[str], size: tuple[int, ...]
-    ) -> None:
-        self.store, self.rows, self.methods, self.size = store, rows, tuple(methods), size
-
-    def __getitem__(self, method: str) -> _OfMethod:
-        return _OfMethod(self, method)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.methods)
-
-    def __len__(self) -> int:
-        return len(self.methods)
-
-
-@dataclass(frozen=True)
-class _OfMethod:
-    """The maps of one method: ``maps[places]`` reads those at some places among the rows."""
-
-    maps: _StoredMaps
-    method: str
-
-    def __len__(self) -> int:
-        return len(self.maps.rows)
-
-    def __getitem__(self, places: np.ndarray) -> np.ndarray:
-        return self.maps.store.read_rows(self.maps.rows[places], self.method, self.maps.size)
-
-
 def _score(
     run: RunFolder,
     store: MapStore,
@@ -229,7 +183,7 @@ def _score(
     info = run.info
     table = cache.table.rows(scored)
     scores = score_localisation(
-        _StoredMaps(store, scored, methods, cache.images.shape[1:]),
+        StoredMaps(store, scored, methods, cache.images.shape[1:]),
         np.asarray(cache.masks[scored]),
         scans=table.frame["path"].tolist(),
         patients=table.groups.tolist(),

@@ -57,6 +57,11 @@ class StudyFolder:
         """The report."""
         return self.path / "report.html"
 
+    @property
+    def trust(self) -> Path:
+        """How far the maps of the models agree."""
+        return self.path / "trust.json"
+
     def run(self, model: str, seed: int) -> Path:
         """Return the folder of one trained model."""
         return self.path / "runs" / f"{model}-seed{seed}"
@@ -159,3 +164,17 @@ class RunFolder:
     def panels(self) -> Path:
         """Which scans the report shows."""
         return self.path / "panels.json"
+
+    @property
+    def trust(self) -> Path:
+        """The trust card: scoreboard, probes and verdict."""
+        return self.path / "trust.json"
+
+    @property
+    def trust_scores(self) -> Path:
+        """All scores that the card rests on, one row per scan, method and metric."""
+        return self.path / "trust.parquet"
+
+    def trust_part(self, name: str) -> Path:
+        """Return where one part of the measurements is kept, such as ``probes.json``."""
+        return self.path / "trust" / name

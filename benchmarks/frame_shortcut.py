@@ -1,0 +1,89 @@
+"""A shortcut in real scans: is it caught, and is it gone once the frame tells nothing?
+
+    python benchmarks/frame_shortcut.py FOLDER
+
+FOLDER holds ``kermany-lesions`` (scans of three diseases, cropped to a band around the retina) and
+``kermany-normal`` (healthy scans, whole frames). Trained together as they are, a network can tell
+NORMAL by the frame alone. The same network is trained twice: on whole frames with their borders,
+and on scans cropped to the retina band. The shortcut probes then examine both.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from octoscope.scans.framing import Framing
+from octoscope.study.config import StudyConfig
+from octoscope.study.study import run_study
+from octoscope.training.recipe import Recipe
+
+FRAMINGS = {
+    "whole frames": Framing(height=128, width=256, mode="pad", wedges="keep"),
+    "retina band": Framing(height=128, width=256, mode="band"),
+}
+RECIPE = Recipe(
+    model="resnet18",
+    model_options={"channels": [16, 32, 64, 128], "output_stride": 16},
+    epochs=30,
+    batch_size=16,
+    lr=0.003,
+    average=0.98,
+)
+HELD_OUT = 4
+"""Of the patients that NORMAL is taken to have, those in validation."""
+
+
+def joined(data: Path, out: Path) -> Path:
+    """Write the table of both folders and return its path.
+
+    The healthy scans have no patient ids, and neighbouring numbers may be one patient: two at a
+    time are taken as one (so that NORMAL-b5 and -b6, which are the same scan, stay together), and
+    validation gets the last of them.
+    """
+    ill = pd.read_csv(data / "kermany-lesions" / "manifest.csv", dtype={"patient": str})
+    ill = ill[["path", "label", "patient", "split"]]
+    ill["path"] = [str((data / "kermany-lesions" / name).resolve()) for name in ill["path"]]
+    names = sorted((data / "kermany-normal").glob("NORMAL-*.png"))
+    patients = [f"normal-{(place + 1) // 2}" for place in range(len(names))]
+    last = list(dict.fromkeys(patients))[-HELD_OUT:]
+    healthy = pd.DataFrame(
+        {
+            "path": [str(name.resolve()) for name in names],
+            "label": "NORMAL",
+            "patient": patients,
+            "split": ["val" if patient in last else "train" for patient in patients],
+        }
+    )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    pd.concat([ill, healthy]).to_csv(out, index=False)
+    return out
+
+
+def trained(framing: str, table: Path, folder: Path) -> Path:
+    """Train the network with one framing, or find it trained; return the study's folder."""
+    config = StudyConfig(
+        name=framing,
+        out=folder / framing.replace(" ", "-"),
+        data=table,
+        framing=FRAMINGS[framing],
+        models=(RECIPE,),
+    )
+    return run_study(config, until="train")
+
+
+def main() -> None:
+    """Train, probe and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--folder", type=Path, default=Path("studies/frame-shortcut"))
+    options = parser.parse_args()
+    table = joined(options.data, options.folder / "table.csv")
+    for framing in FRAMINGS:
+        trained(framing, table, options.folder)
+
+
+if __name__ == "__main__":
+    main()

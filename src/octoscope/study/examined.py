@@ -1,0 +1,146 @@
+"""A trained model whose maps are examined: its scans, their maps from the store, their anatomy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from octoscope.attribution.explain import explain
+from octoscope.attribution.registry import METHODS, sorted_out
+from octoscope.attribution.store import MapStore
+from octoscope.data.cache import ScanCache
+from octoscope.evaluation.predict import predict
+from octoscope.models.classifier import Classifier
+from octoscope.scans.geometry import RetinaLayers, segment_retina
+from octoscope.scans.geometry.zones import frame_zones
+from octoscope.scans.table import ScanTable
+from octoscope.study.config import TrustSettings
+from octoscope.study.evaluate import rows_of
+from octoscope.study.stored import StoredMaps, as_images
+from octoscope.study.explainable import AXES
+from octoscope.study.folder import RunFolder
+from octoscope.study.spread import spread
+from octoscope.trust.metric import Metric
+
+
+@dataclass(frozen=True, eq=False)
+class Examined:
+    """One run, with what every part of its examination needs. Rows are rows of the cache.
+
+    Attributes:
+        run: A finished and explained run.
+        cache: The cache of its study.
+        settings: How much is measured.
+        methods: The methods in the store, nulls among them, one map per scan each.
+        device: Where the model runs.
+    """
+
+    run: RunFolder
+    cache: ScanCache
+    settings: TrustSettings
+    methods: tuple[str, ...]
+    device: torch.device
+
+    @cached_property
+    def classifier(self) -> Classifier:
+        """The model."""
+        return Classifier.load(self.run.model).to(self.device)
+
+    @cached_property
+    def table(self) -> ScanTable:
+        """The table of the cache."""
+        return self.cache.table
+
+    @cached_property
+    def rows(self) -> np.ndarray:
+        """All validation scans."""
+        return rows_of(self.cache, "val")
+
+    def some(self, most: int) -> np.ndarray:
+        """Return at most so many validation scans, spread over classes and patients."""
+        labels = self.table.frame["label"].to_numpy()[self.rows]
+        return self.rows[spread(labels, self.patients(self.rows), most)]
+
+    def patients(self, rows: np.ndarray) -> np.ndarray:
+        """Return the patient of each row."""
+        return np.asarray(self.table.groups)[rows].astype(str)
+
+    def labels(self, rows: np.ndarray) -> np.ndarray:
+        """Return the class of each row."""
+        return self.table.frame["label"].to_numpy()[rows].astype(str)
+
+    def images(self, rows: np.ndarray) -> Tensor:
+        """Return the scans as the model takes them, (B, 1, H, W)."""
+        return as_images(self.cache.images[rows]).to(self.device)
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Return the logits (n, K) of uint8 images (n, H, W)."""
+        return predict(self.classifier, images, quiet=True)
+
+    @cached_property
+    def _logits(self) -> np.ndarray:
+        logits = np.full((len(self.cache), len(self.table.classes)), np.nan, np.float32)
+        logits[self.rows] = self.predict(self.cache.images[self.rows])
+        return logits
+
+    def targets(self, rows: np.ndarray) -> Tensor:
+        """Return the class that the maps explain: the one predicted, (B,)."""
+        return torch.from_numpy(self._logits[rows].argmax(1)).to(self.device)
+
+    def stored(self, rows: np.ndarray, methods: Sequence[str] | None = None) -> StoredMaps:
+        """Return maps at the size of the image, read when asked for."""
+        size = self.cache.images.shape[1:]
+        store = MapStore.open(self.run.maps, read_only=True)
+        return StoredMaps(store, rows, self.methods if methods is None else methods, size)
+
+    def maps(self, rows: np.ndarray, methods: Sequence[str] | None = None) -> dict[str, Tensor]:
+        """Return the maps of some rows at the size of the image, (B, H, W) each."""
+        stored = self.stored(rows, methods)
+        places = np.arange(len(rows))
+        return {name: torch.from_numpy(stored[name][places]).to(self.device) for name in stored}
+
+    def layers(self, rows: np.ndarray) -> list[RetinaLayers]:
+        """Return ILM and RPE of some rows, in the model's frame."""
+        return [segment_retina(image) for image in self.cache.images[rows]]
+
+    def zones(self, rows: np.ndarray) -> np.ndarray:
+        """Return the anatomy zone of every pixel, (B, H, W) uint8."""
+        fill, layers = self.cache.framing.fill, self.layers(rows)
+        images = self.cache.images[rows]
+        pairs = zip(layers, images, strict=True)
+        return np.stack([frame_zones(surfaces, image, fill) for surfaces, image in pairs])
+
+    def tidy(
+        self,
+        values: Mapping[str, Mapping[str, Tensor]],
+        rows: np.ndarray,
+        metrics: Mapping[str, Metric],
+    ) -> pd.DataFrame:
+        """Return metric → method → (B,) as a score table."""
+        info = self.run.info
+        identity = {
+            "scan": self.table.frame["path"].to_numpy()[rows],
+            "patient": self.patients(rows),
+            "label": self.labels(rows),
+            "model": info["model"],
+            "seed": int(info["seed"]),
+        }
+        parts = [
+            pd.DataFrame({**identity, "method": method, "metric": name,
+                          "value": column.double().numpy(force=True)})
+            for name, methods in values.items() for method, column in methods.items()
+        ]  # fmt: skip
+        table = pd.concat(parts, ignore_index=True)
+        directions = {name: metrics[name].higher_is_better for name in values}
+        return table.assign(higher_is_better=table["metric"].map(directions).astype("boolean"))
+
+
+def whole_methods(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the methods that give one map per scan."""
+    return tuple(name for name in names if not METHODS[name].parts)

@@ -1,0 +1,65 @@
+"""The trust card in the terminal: scoreboard, probes, verdict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from octoscope.trust.scoreboard import BEATS
+from octoscope.trust.scores import ANY_LESION
+
+ABBREVIATIONS = 12
+"""Most letters of a column's title, so that seven metrics fit a terminal."""
+
+
+def print_card(card: dict[str, Any], console: Console) -> None:
+    """Print what ``trust.json`` of a run holds.
+
+    Args:
+        card: Its content.
+        console: Where to.
+    """
+    metrics = [name for name, about in card["metrics"].items() if about["headline"]]
+    values = {
+        (row["method"], row["metric"]): row
+        for row in card["scoreboard"]
+        if row["lesion"] in (None, ANY_LESION)
+    }
+    metrics = [name for name in metrics if any(metric == name for _, metric in values)]
+    title = f"{card['run']}: {card['scans']} validation scans of {card['patients']} patients"
+    table = Table("method", title=title, title_justify="left", pad_edge=False)
+    for name in metrics:
+        arrow = {True: " ↑", False: " ↓", None: ""}[card["metrics"][name]["higher_is_better"]]
+        table.add_column(card["metrics"][name]["title"] + arrow, max_width=ABBREVIATIONS)
+    table.add_column("beats the nulls", max_width=9)
+    for row in card["ranking"]:
+        method = card["methods"][row["method"]]
+        style = "dim" if row["gated"] or method["null"] else None
+        cells = [_cell(values.get((row["method"], name))) for name in metrics]
+        won = "" if method["null"] else f"{row['beats']} of {row['of']}"
+        table.add_row(method["title"], *cells, "set aside" if row["gated"] else won, style=style)
+    console.print(table)
+    console.print("* better than the best map that knows no model, with its interval", style="dim")
+    for key, method in card["methods"].items():
+        if method["gated"] and not method["null"]:
+            console.print(f"· {method['title']} ({key}): {method['gated']}", style="dim",
+                          highlight=False, markup=False)  # fmt: skip
+    for probe in card["probes"]:
+        mark, style = {True: ("✗", "red"), False: ("✓", "green"), None: ("–", "dim")}[
+            probe["fires"]
+        ]
+        line = f"{mark} {probe['title']}: {probe['sentence']}"
+        console.print(line, style=style, highlight=False, markup=False)
+    verdict = card["verdict"]
+    console.print(verdict["headline"], style="bold", highlight=False, markup=False)
+    for sentence in verdict["sentences"]:
+        console.print(f"  {sentence}", highlight=False, markup=False)
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    """Return a value, with a star where it beats the nulls."""
+    if row is None or row["value"] is None:
+        return "–"
+    return f"{row['value']:.2f}{'*' if row['verdict'] == BEATS else ''}"
