@@ -9,6 +9,7 @@ finite says nothing, and what is compared with it is NaN, neither alike nor unli
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import exp
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ SIGMA = 1.5
 """Pixels across the Gaussian window of SSIM, and its standard deviation (Wang et al. 2004)."""
 C1, C2 = 0.01**2, 0.03**2
 """Its constants (K1 L)² and (K2 L)² for a range L of 1."""
+AT_ONCE = 4
+"""Maps whose windows are taken at once: more of them leave the caches of a CPU."""
 
 
 def spearman(a: Tensor, b: Tensor, *, axes: int = 2) -> Tensor:
@@ -43,8 +46,25 @@ def spearman(a: Tensor, b: Tensor, *, axes: int = 2) -> Tensor:
         OctoscopeError: If the sizes of the maps differ.
     """
     a, b = _pair(a, b, axes)
-    says = _says(a) & _says(b)
-    return (_ranks(a) * _ranks(b)).sum(-1).clamp(-1, 1).where(says, torch.nan)
+    return rank_product(_ranks(a), _ranks(b))
+
+
+def ranked(maps: Tensor, *, axes: int = 2) -> Tensor:
+    """Return the ranks of maps, scaled for `rank_product`: to rank once what is compared often.
+
+    Args:
+        maps: ``(..., *S)``.
+        axes: Number of spatial axes.
+
+    Returns:
+        ``(..., P)`` float64 of mean 0 and length 1; NaN where a map is constant or not finite.
+    """
+    return _ranks(maps.flatten(-axes))
+
+
+def rank_product(a: Tensor, b: Tensor) -> Tensor:
+    """Return `spearman` of maps from their `ranked` rows ``(..., P)``, as ``(...)`` float64."""
+    return torch.linalg.vecdot(a, b).clamp(-1, 1)
 
 
 def ssim(a: Tensor, b: Tensor, *, axes: int = 2) -> Tensor:
@@ -79,13 +99,20 @@ def ssim(a: Tensor, b: Tensor, *, axes: int = 2) -> Tensor:
         )
     says = _says(flat_a) & _says(flat_b)
     flat_a, flat_b = torch.broadcast_tensors(_scaled(flat_a), _scaled(flat_b))
-    x, y = flat_a.unflatten(-1, size), flat_b.unflatten(-1, size)
+    x, y = flat_a.reshape(-1, *size), flat_b.reshape(-1, *size)
+    pieces = zip(x.split(AT_ONCE), y.split(AT_ONCE), strict=True)
+    found = torch.cat([_structure(one, other, axes) for one, other in pieces])
+    return found.view(says.shape).where(says, torch.nan)
+
+
+def _structure(x: Tensor, y: Tensor, axes: int) -> Tensor:
+    """Return SSIM, (n,), of scaled maps (n, *S)."""
     mean_x, mean_y = _windowed(x, axes), _windowed(y, axes)
-    variances = _windowed(x * x + y * y, axes) - mean_x**2 - mean_y**2  # s_a² + s_b²
-    covariance = _windowed(x * y, axes) - mean_x * mean_y
-    local = (2 * mean_x * mean_y + C1) * (2 * covariance + C2)
-    local = local / ((mean_x**2 + mean_y**2 + C1) * (variances + C2))
-    return local.flatten(-axes).mean(-1).where(says, torch.nan)
+    product, squares = mean_x * mean_y, mean_x**2 + mean_y**2
+    variances = _windowed(x * x + y * y, axes) - squares  # s_a² + s_b²
+    covariance = _windowed(x * y, axes) - product
+    local = (2 * product + C1) * (2 * covariance + C2) / ((squares + C1) * (variances + C2))
+    return local.flatten(1).mean(-1)
 
 
 def top_overlap(a: Tensor, b: Tensor, share: float = 0.1, *, axes: int = 2) -> Tensor:
@@ -135,18 +162,12 @@ def pairwise(maps: Tensor, function: Similarity, *, axes: int = 2) -> Tensor:
     for scan in range(scans):
         of_scan = maps[:, scan]  # (M, *S)
         if function is spearman:
-            out[..., scan] = _rank_correlations(of_scan.flatten(1))
+            ranks = ranked(of_scan, axes=axes)  # each once
+            out[..., scan] = (ranks @ ranks.T).clamp(-1, 1)
             continue
         for i in range(methods):
             out[i, i:, scan] = out[i:, i, scan] = function(of_scan[i], of_scan[i:], axes=axes)
     return out
-
-
-def _rank_correlations(maps: Tensor) -> Tensor:
-    """Return Spearman's correlation of maps (M, P) with each other, (M, M), ranking each once."""
-    says = _says(maps)
-    ranks = _ranks(maps)
-    return (ranks @ ranks.T).clamp(-1, 1).where(says[:, None] & says[None], torch.nan)
 
 
 def _pair(a: Tensor, b: Tensor, axes: int) -> tuple[Tensor, Tensor]:
@@ -166,8 +187,11 @@ def _says(maps: Tensor) -> Tensor:
 
 
 def _ranks(maps: Tensor) -> Tensor:
-    """Return the standard ranks of maps (..., P), of zeros where one is not finite."""
-    return standard_ranks(maps.where(_says(maps)[..., None], 0))
+    """Return the standard ranks of maps (..., P), of NaN where one says nothing."""
+    says = _says(maps)[..., None]
+    if bool(says.all()):
+        return standard_ranks(maps)
+    return standard_ranks(maps.where(says, 0)).where(says, torch.nan)
 
 
 def _scaled(maps: Tensor) -> Tensor:
@@ -180,11 +204,16 @@ def _scaled(maps: Tensor) -> Tensor:
 
 def _windowed(maps: Tensor, axes: int) -> Tensor:
     """Return the weighted means of maps (..., *S) under every window that fits."""
-    offsets = torch.arange(WINDOW, dtype=maps.dtype, device=maps.device) - WINDOW // 2
-    weights = torch.exp(-(offsets**2) / (2 * SIGMA**2))
-    weights = weights / weights.sum()
+    half = WINDOW // 2
+    bell = [exp(-((k - half) ** 2) / (2 * SIGMA**2)) for k in range(WINDOW)]
+    weights = [weight / sum(bell) for weight in bell]
     for axis in range(-axes, 0):  # a Gaussian window is a product of one per axis
-        maps = maps.unfold(axis, WINDOW, 1) @ weights
+        length = maps.shape[axis] - WINDOW + 1
+        mean = maps.narrow(axis, half, length) * weights[half]
+        for k in range(half):  # and the same on both sides
+            both = maps.narrow(axis, k, length) + maps.narrow(axis, WINDOW - 1 - k, length)
+            mean.add_(both, alpha=weights[k])
+        maps = mean
     return maps
 
 
