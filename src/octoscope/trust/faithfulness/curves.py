@@ -133,6 +133,22 @@ def curves_of(fractions: Tensor, said: Mapping[str, Mapping[str, Tensor]]) -> Cu
     return Curves(fractions, part(PROBABILITY), part(LOGIT), part(KEPT))
 
 
+def joined(parts: Sequence[Curves]) -> Curves:
+    """Return the curves of several batches of scans as one, on the CPU."""
+
+    def together(name: str) -> dict[str, dict[str, Tensor]]:
+        first: dict[str, dict[str, Tensor]] = getattr(parts[0], name)
+        return {
+            kind: {
+                method: torch.cat([getattr(part, name)[kind][method].cpu() for part in parts])
+                for method in by_method
+            }
+            for kind, by_method in first.items()
+        }
+
+    return Curves(parts[0].fractions, together("values"), together("logits"), together("kept"))
+
+
 def area(values: Tensor, fractions: Tensor) -> Tensor:
     """Return the mean height of curves by the trapezoidal rule: area / width.
 
