@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from zlib import crc32
 
 import torch
 from torch import Tensor, nn
 
-Own = dict[str, Tensor | None]
+Own = Mapping[str, Tensor | None]
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def _restore(
 
 
 def _randomise(module: nn.Module, seed: int) -> None:
-    own = [p for p in module.parameters(recurse=False)]
+    own = list(module.parameters(recurse=False))
     cards = {p.device for p in own if p.device.type == "cuda"}
     with (
         torch.random.fork_rng([device.index for device in cards]),

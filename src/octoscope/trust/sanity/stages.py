@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import groupby
+from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from octoscope.models.probe import as_the_model_takes
 
 MOST = 8
 """Stages of a model, unless asked otherwise."""
-FEWEST = 5
+FEWEST = 6
 """Stages below which the largest is taken apart."""
 
 Owner = tuple[str, nn.Module]
@@ -60,7 +60,7 @@ def stages_of(model: nn.Module, images: Tensor, most: int = MOST) -> tuple[Stage
     """Group the layers of a model in the order in which one forward pass runs them.
 
     The modules with parameters are followed from the whole model inwards, the largest part first,
-    until there are five stages; a norm belongs to the layer that it follows. Then the smallest
+    until there are six stages; a norm belongs to the layer that it follows. Then the smallest
     neighbours are joined until there are at most `most`. The layer that gives the logits always
     stands alone: ``fc, layer4, layer3, layer2, layer1, conv1…bn1`` for a ResNet.
 
@@ -81,7 +81,7 @@ def stages_of(model: nn.Module, images: Tensor, most: int = MOST) -> tuple[Stage
     if not owners:
         raise OctoscopeError(f"{type(model).__name__} has no parameters, so nothing to randomise")
     groups = [_Group(("",), tuple(owners))]
-    while len(groups) < FEWEST:
+    while sum(group.mixes for group in groups) < FEWEST:
         for group in sorted(groups, key=lambda group: -group.size):
             parts = _taken_apart(group)
             if parts is not None:
@@ -90,9 +90,9 @@ def stages_of(model: nn.Module, images: Tensor, most: int = MOST) -> tuple[Stage
                 break
         else:
             break
-        groups = _norms_joined(groups)
+    groups = _norms_joined(groups)
     while len(groups) > most:
-        sizes = [a.size + b.size for a, b in zip(groups[:-2], groups[1:-1], strict=True)]
+        sizes = [a.size + b.size for a, b in pairwise(groups[:-1])]  # the last gives the logits
         place = sizes.index(min(sizes))
         groups[place : place + 2] = [_joined(groups[place], groups[place + 1])]
     return tuple(_stage(group) for group in reversed(groups))
@@ -104,11 +104,12 @@ def _in_order(model: nn.Module, images: Tensor) -> list[Owner]:
     One that is never called itself, whose weights another module uses, runs with that one.
     """
     called: dict[nn.Module, int] = {}
+
+    def note(part: nn.Module, _inputs: object) -> None:
+        called.setdefault(part, len(called))
+
     with borrowed(model) as module:
-        hooks = [
-            part.register_forward_pre_hook(lambda part, _: called.setdefault(part, len(called)))
-            for part in module.modules()
-        ]
+        hooks = [part.register_forward_pre_hook(note) for part in module.modules()]
         try:
             with torch.no_grad():
                 module(as_the_model_takes(module, images[:1]).clone())
