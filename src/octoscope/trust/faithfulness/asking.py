@@ -69,6 +69,8 @@ def check_maps(images: Tensor, maps: Mapping[str, Tensor], targets: Tensor) -> N
             f"images of shape {tuple(images.shape)} and type {images.dtype} are no batch "
             "(B, C, *S) of floating point; give them as the model takes them"
         )
+    if not maps:
+        raise OctoscopeError("there are no maps to measure; give those of at least one method")
     size = (len(images), *images.shape[2:])
     for name, one in maps.items():
         if tuple(one.shape) != size:

@@ -133,14 +133,12 @@ def squares(size: tuple[int, ...], draws: int, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     share = SIDES[0] + (SIDES[1] - SIDES[0]) * torch.rand(draws, generator=generator)
     inside = torch.ones(draws, *[1] * len(size), dtype=torch.bool)
-    axes = range(len(size))
     for axis, length in enumerate(size):
         side = (share * length).round().clamp(1, length)
         room = length - side + 1
         start = (torch.rand(draws, generator=generator) * room).floor().clamp(max=room - 1)
         at = torch.arange(length)
         covers = (at >= start[:, None]) & (at < (start + side)[:, None])  # (R, length)
-        inside = inside & covers.view(
-            draws, *[length if a == axis else 1 for a in range(len(size))]
-        )
+        along = [length if other == axis else 1 for other in range(len(size))]
+        inside = inside & covers.view(draws, *along)
     return inside
