@@ -128,10 +128,11 @@ def _sentence(one: str, other: str, pair: Mapping[str, Any], share: float) -> st
     who = f"{_title(one)} and {_title(other)}"
     if pair["verdict"] == "nothing to compare":
         return f"{who}: no scan has maps of both that say anything, so nothing can be said."
-    bounds = [
-        f" [{pair[f'{which}low']:.2f}, {pair[f'{which}high']:.2f}]" for which in ("", "beyond_")
+    known = [
+        f" [{pair['low']:.2f}, {pair['high']:.2f}]",
+        f" [{pair['beyond_low']:+.2f}, {pair['beyond_high']:+.2f}]",
     ]
-    known = [text if "nan" not in text else "" for text in bounds]
+    known = ["" if "nan" in text else text for text in known]
     against = ""
     if np.isfinite(pair["beyond"]):
         against = (
