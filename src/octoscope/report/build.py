@@ -17,6 +17,7 @@ from octoscope.report.localisation import localisation_section
 from octoscope.report.models import models_section
 from octoscope.report.provenance import provenance_section
 from octoscope.report.results import results_of, results_section
+from octoscope.report.trust import MOST_BYTES, pictured, trust_section
 
 OVERRIDE = "OVERRIDE"
 """Notes that begin so are printed in red: somebody switched a safeguard off."""
@@ -43,6 +44,8 @@ def content_of(study: StudyFiles) -> dict[str, Any]:
     by_split = {split: results_of(study, split) for split in SPLITS}
     results = results_section(by_split)
     localisation = localisation_section(study)
+    explanations = explanations_section(study)
+    trust = trust_section(study, MOST_BYTES - pictured(explanations))
     validated: list[str] = next(
         (section["comparisons"] for section in results if section["key"] == "val"), []
     )
@@ -53,14 +56,15 @@ def content_of(study: StudyFiles) -> dict[str, Any]:
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "phantom": is_phantom(study),
         "was_run": was_run(study),
-        "lines": take_away(study, by_split, validated, localisation),
+        "lines": take_away(study, by_split, validated, localisation, trust),
         "overrides": [note for note in notes if note.startswith(OVERRIDE)],
         "notes": [note for note in notes if not note.startswith(OVERRIDE)],
         "data": data_section(study),
         "models": models_section(study),
         "results": results,
-        "explanations": explanations_section(study),
+        "explanations": explanations,
         "localisation": localisation,
+        "trust": trust,
         "ledger": [(run.name, run.openings) for run in study.runs],
         "provenance": provenance_section(study),
         "classes": study.classes,

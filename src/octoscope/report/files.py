@@ -86,6 +86,11 @@ class RunFiles:
         return _json(self.path / "localisation.json") or {}
 
     @cached_property
+    def trust(self) -> dict[str, Any]:
+        """``trust.json``, empty if missing."""
+        return _json(self.path / "trust.json") or {}
+
+    @cached_property
     def panels(self) -> list[dict[str, Any]]:
         """``panels.json``: the scans to show, empty if missing."""
         return _json(self.path / "panels.json") or []
@@ -145,6 +150,11 @@ class StudyFiles:
             [run for run in runs if run.info.get("finished", True)],
             [run.name for run in runs if not run.info.get("finished", True)],
         )
+
+    @cached_property
+    def trust(self) -> dict[str, Any]:
+        """``trust.json``: how far the models agree; empty if missing."""
+        return _json(self.path / "trust.json") or {}
 
     @property
     def classes(self) -> list[str]:

@@ -44,6 +44,7 @@ def take_away(
     by_split: Mapping[str, Sequence[ModelResult]],
     comparisons: Sequence[str],
     localisation: dict[str, Any] | None,
+    trust: dict[str, Any] | None = None,
 ) -> list[Line]:
     """Return the sentences of the headline.
 
@@ -52,6 +53,7 @@ def take_away(
         by_split: Split → models, the best first.
         comparisons: Sentences that compare the best with the others.
         localisation: What the localisation section shows.
+        trust: What the trust section shows.
     """
     lines: list[Line] = []
     results = by_split["val"]
@@ -64,6 +66,7 @@ def take_away(
     for best in (localisation or {}).get("best", []):
         level = LESION_LEVELS.get(best["verdict"], "warning")
         lines.append({"level": level, "text": f"On lesions: {best['sentence']}"})
+    lines += _trusted(trust)
     lines += _audit(study)
     return lines
 
@@ -120,6 +123,22 @@ def _tested(
         item = chosen[validated[0].model].overall["balanced_accuracy"]
         text = f"On the test split the model chosen on validation reaches {_bracketed(item)}."
         lines.insert(0, {"level": "plain", "text": text})
+    return lines
+
+
+def _trusted(trust: dict[str, Any] | None) -> list[Line]:
+    """Repeat the verdict on every model, and the shortcut probes that fire."""
+    lines: list[Line] = []
+    for card in (trust or {}).get("cards", []):
+        verdict = card["verdict"]
+        if verdict["headline"]:
+            text = f"Can it be believed? {verdict['headline']}"
+            lines.append({"level": verdict["kind"], "text": text})
+        for probe in (card["probes"] or {}).get("rows", []):
+            if probe["state"] == "fires":
+                what = probe["sentence"] or probe["title"]
+                text = f"Shortcut probe fires for {card['name']}: {what}"
+                lines.append({"level": "bad", "text": text})
     return lines
 
 
