@@ -15,13 +15,14 @@ from octoscope.trust.probes.effect import (
     one_vs_rest,
 )
 from octoscope.trust.probes.probe import Finding, Subject
-from octoscope.trust.probes.regions import inpaint, paddings, registration_borders
+from octoscope.trust.probes.regions import inpaint, paddings, registration_borders, texts
 from octoscope.trust.probes.retina_box import retina_boxes
 from octoscope.trust.scores import LEAST_PATIENTS
 
 BACKGROUND, BACKGROUND_TITLE = "background_kept", "background alone"
 RETINA, RETINA_TITLE = "retina_kept", "retina alone"
 CHANCE = 0.5
+LOST = "balanced accuracy lost"
 BACKGROUND_LIMIT = 0.6
 """Clean phantom models (ten, half of those trained) reach a lower bound of 0.46 at most, models
 with a shortcut that moves their accuracy 0.96 and more."""
@@ -47,9 +48,10 @@ def background(subject: Subject) -> list[Finding]:
     border = registration_borders(scans.images, subject.fill)
     padding = paddings(scans.images, subject.fill)
     tissue = ~(border | padding)
+    speckle = tissue & ~texts(scans, subject.fill)
     return [
-        background_kept(subject, inpaint(scans.images, hole, tissue)),
-        retina_kept(subject, inpaint(scans.images, ~hole, hole, tissue & ~hole)),
+        background_kept(subject, inpaint(scans.images, hole, tissue, speckle)),
+        retina_kept(subject, inpaint(scans.images, ~hole, hole, speckle & ~hole)),
     ]
 
 
@@ -61,10 +63,12 @@ def background_kept(subject: Subject, images: np.ndarray) -> Finding:
         images: ``(N, H, W)`` uint8, its scans with the retina taken away.
     """
     scans = subject.scans
-    known = {"unit": "AUROC", "limit": BACKGROUND_LIMIT, "harmless": CHANCE}
     classes = classes_of(scans.targets, scans.patients, LEAST_PATIENTS)
     if len(classes) < 2:
-        return not_run(BACKGROUND, BACKGROUND_TITLE, _too_few(), **known)
+        return not_run(
+            BACKGROUND, BACKGROUND_TITLE, _too_few(LEAST_PATIENTS),
+            unit="AUROC", limit=BACKGROUND_LIMIT, harmless=CHANCE,
+        )  # fmt: skip
     probabilities = subject.asked(images)
     ranked = one_vs_rest(probabilities, scans.targets, classes)
     each = effects(ranked, scans.patients, looks=len(classes), seed=subject.seed)
@@ -77,7 +81,9 @@ def background_kept(subject: Subject, images: np.ndarray) -> Finding:
         BACKGROUND,
         BACKGROUND_TITLE,
         each[worst],
-        **known,
+        unit="AUROC",
+        limit=BACKGROUND_LIMIT,
+        harmless=CHANCE,
         label=label,
         sentence=(
             f"With the retina taken away the model still tells {label} from the rest with an "
@@ -101,10 +107,9 @@ def retina_kept(subject: Subject, images: np.ndarray) -> Finding:
         images: ``(N, H, W)`` uint8, its scans with all but the retina taken away.
     """
     scans = subject.scans
-    known = {"unit": "balanced accuracy lost", "limit": RETINA_LIMIT}
     classes = classes_of(scans.targets, scans.patients)
     if len(classes) < 2:
-        return not_run(RETINA, RETINA_TITLE, _too_few(), **known)
+        return not_run(RETINA, RETINA_TITLE, _too_few(2), unit=LOST, limit=RETINA_LIMIT)
     before, after = subject.probabilities, subject.asked(images)
     lost = effect(
         accuracy_drop(before, after, scans.targets, classes), scans.patients, seed=subject.seed
@@ -117,7 +122,8 @@ def retina_kept(subject: Subject, images: np.ndarray) -> Finding:
         RETINA,
         RETINA_TITLE,
         lost,
-        **known,
+        unit=LOST,
+        limit=RETINA_LIMIT,
         sentence=(
             f"With all but the retina taken away the balanced accuracy is {kept.within()} "
             f"instead of {whole.value:.2f}: a loss of {lost.within(0, 100)} points (alarm above "
@@ -127,5 +133,5 @@ def retina_kept(subject: Subject, images: np.ndarray) -> Finding:
     )
 
 
-def _too_few() -> str:
-    return f"Not run: fewer than two classes have scans of {LEAST_PATIENTS} patients each."
+def _too_few(patients: int) -> str:
+    return f"Not run: fewer than two classes have scans of {patients} patients each."

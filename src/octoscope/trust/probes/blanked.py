@@ -32,7 +32,7 @@ from octoscope.trust.probes.regions import (
     registration_borders,
     texts,
 )
-from octoscope.trust.probes.retina_box import retina_bands
+from octoscope.trust.probes.retina_box import retinas
 
 LIMIT = 0.03
 """Clean phantom models stay within 0.01; one that hangs on a white border loses 0.2 and more."""
@@ -72,13 +72,14 @@ def blanked(subject: Subject) -> list[Finding]:
     tissue = ~(
         paddings(scans.images, subject.fill) | registration_borders(scans.images, subject.fill)
     )
-    allowed = tissue & ~retina_bands(scans)
+    allowed = tissue & ~retinas(scans)
     found = []
     for part in PARTS:
         masks = part.masks(scans, subject.fill)
         elsewhere = controls(masks, allowed)
         edited, control = (inpaint(scans.images, one, tissue) for one in (masks, elsewhere))
-        found.append(judged(subject, part, masks.any(axis=(1, 2)), edited, control))
+        touched = np.array([mask.any() for mask in masks])
+        found.append(judged(subject, part, touched, edited, control))
     return found
 
 

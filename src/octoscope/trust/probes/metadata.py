@@ -135,7 +135,7 @@ def acquisition_numbers(
             names.append(column)
             values.append(given.astype(float).fillna(-1).to_numpy())
             continue
-        words = given.astype(str)
+        words = given.map(lambda word: "unknown" if pd.isna(word) else str(word))
         for word in sorted(words.unique()):
             names.append(f"{column} {word}")
             values.append((words == word).to_numpy(dtype=float))

@@ -11,7 +11,7 @@ from scipy import ndimage
 from octoscope.scans.borders import frame_border
 from octoscope.scans.geometry.zones import BORDER, CORNER, content_box, corner_areas, edge_strip
 from octoscope.trust.probes.probe import Scans
-from octoscope.trust.probes.retina_box import retina_bands
+from octoscope.trust.probes.retina_box import retinas
 
 TEXT_STANDS_OUT = 8.0
 """By how many spreads (of 3×3 means) a pixel must be above the background to be a sign."""
@@ -52,16 +52,16 @@ def registration_borders(images: np.ndarray, fill: int = 0) -> np.ndarray:
 def border_strips(scans: Scans, fill: int = 0, share: float = BORDER) -> np.ndarray:
     """Return the outermost part of each scan and its registration borders, without the retina."""
     masks = registration_borders(scans.images, fill)
-    for mask, image, band in zip(masks, scans.images, retina_bands(scans), strict=True):
-        mask |= edge_strip(image.shape, content_box(image, fill), share) & ~band
+    for mask, image, retina in zip(masks, scans.images, retinas(scans), strict=True):
+        mask |= edge_strip(image.shape, content_box(image, fill), share) & ~retina
     return masks
 
 
 def corners(scans: Scans, fill: int = 0, share: int = CORNER) -> np.ndarray:
     """Return the four corners of each scan, without the retina."""
     masks = np.zeros(scans.images.shape, bool)
-    for mask, image, band in zip(masks, scans.images, retina_bands(scans), strict=True):
-        mask[:] = corner_areas(image.shape, content_box(image, fill), share) & ~band
+    for mask, image, retina in zip(masks, scans.images, retinas(scans), strict=True):
+        mask[:] = corner_areas(image.shape, content_box(image, fill), share) & ~retina
     return masks
 
 
@@ -69,22 +69,20 @@ def texts(scans: Scans, fill: int = 0) -> np.ndarray:
     """Return small bright signs away from the retina, as letters and markers are.
 
     Each is a connected area that stands out from the background's speckle, is no larger than a
-    word, and does not touch the retina's band.
+    word, and does not touch the retina.
     """
     masks = np.zeros(scans.images.shape, bool)
     shown = ~(paddings(scans.images, fill) | registration_borders(scans.images, fill))
-    for mask, image, band, seen in zip(
-        masks, scans.images, retina_bands(scans), shown, strict=True
-    ):
-        # Below the band lies the choroid, whose bright spots are no signs; only its corners count.
-        below = np.logical_or.accumulate(band, axis=0)
+    for mask, image, retina, seen in zip(masks, scans.images, retinas(scans), shown, strict=True):
+        # The choroid below has bright spots that are no signs; only the corners count there.
+        below = np.logical_or.accumulate(retina, axis=0)
         box = content_box(image, fill)
-        away = seen & (~below | (corner_areas(image.shape, box) & ~band))
-        mask[:] = _glyphs(image, away, band)
+        away = seen & (~below | (corner_areas(image.shape, box) & ~retina))
+        mask[:] = _glyphs(image, away, retina)
     return masks
 
 
-def _glyphs(image: np.ndarray, away: np.ndarray, band: np.ndarray) -> np.ndarray:
+def _glyphs(image: np.ndarray, away: np.ndarray, retina: np.ndarray) -> np.ndarray:
     """Return the signs ``(H, W)`` bool within `away`."""
     found = np.zeros(image.shape, bool)
     if away.sum() < 9:
@@ -94,7 +92,7 @@ def _glyphs(image: np.ndarray, away: np.ndarray, band: np.ndarray) -> np.ndarray
     spread = 1.4826 * np.median(np.abs(smooth[away] - level))
     bright = away & (smooth > level + max(TEXT_STANDS_OUT * spread, TEXT_BRIGHTER))
     labels, _ = ndimage.label(bright, np.ones((3, 3)))
-    touching = set(np.unique(labels[ndimage.binary_dilation(band, iterations=2)]))
+    touching = set(np.unique(labels[ndimage.binary_dilation(retina, iterations=2)]))
     height, width = image.shape
     for number, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         tall, wide = rows.stop - rows.start, columns.stop - columns.start

@@ -12,7 +12,7 @@ import numpy as np
 
 from octoscope.scans.borders import frame_border
 from octoscope.scans.geometry import RetinaLayers
-from octoscope.scans.geometry.zones import content_box, corner_areas
+from octoscope.scans.geometry.zones import CORNER, content_box, corner_areas
 from octoscope.trust.probes.probe import Scans
 
 MOST_SCANS = 0.95
@@ -29,7 +29,7 @@ def retina_bands(scans: Scans) -> np.ndarray:
     """Return the band along the retina of every scan, ``(N, H, W)`` bool; all alike in height."""
     layers = scans.layers
     shape = scans.images.shape[1:]
-    found = [one for one in layers if one.found and one.valid.any()]
+    found = [one for one in layers if known(one)]
     if not found:
         return np.ones(scans.images.shape, bool)
     lines = [rpe_line(one) for one in found]
@@ -39,32 +39,59 @@ def retina_bands(scans: Scans) -> np.ndarray:
     usual = np.median(lines, axis=0)  # where no retina was found, it is taken to lie as usual
     row = np.arange(shape[0])[:, None]
     bands = np.empty(scans.images.shape, bool)
-    known = iter(lines)
+    next_line = iter(lines)
     for band, one in zip(bands, layers, strict=True):
-        line = next(known) if one.found and one.valid.any() else usual
+        line = next(next_line) if known(one) else usual
         band[:] = (row >= line - above - margin) & (row <= line + below + margin)
     return bands
+
+
+def retinas(scans: Scans) -> np.ndarray:
+    """Return the retina itself of every scan, with a margin, ``(N, H, W)`` bool.
+
+    Its outline shows the disease: this says what an edit must spare, not what it takes away.
+    At the sides it reaches no further from the RPE than in the middle, so that a sign in a corner
+    that the segmentation took for retina is not spared.
+    """
+    masks = retina_bands(scans)
+    row = np.arange(scans.images.shape[1])[:, None]
+    for mask, one in zip(masks, scans.layers, strict=True):
+        if known(one):
+            line = rpe_line(one)
+            above, below = _reach(one, line)
+            extra = MARGIN * float(np.median((one.rpe - one.ilm)[one.valid]))
+            top, bottom = np.maximum(one.ilm, line - above), np.minimum(one.rpe, line + below)
+            mask[:] = (row >= top - extra) & (row <= bottom + extra)
+    return masks
+
+
+def known(layers: RetinaLayers) -> bool:
+    """Whether it is known where the retina lies."""
+    return layers.found and bool(layers.valid.any())
 
 
 def retina_boxes(scans: Scans, fill: int = 0) -> np.ndarray:
     """Return the hole that leaves nothing of the disease, ``(N, H, W)`` bool.
 
     That is the band along the retina, and all that lies below it: lesions cast shadows, or let
-    light through, down to the lower edge. Registration borders, the lower corners and the padding
-    are no part of it.
+    light through, down to the lower edge. Registration borders and the padding are no part of it,
+    nor are corners, but for what is retina or lies right below it.
 
     Args:
         scans: The scans.
         fill: Grey value of the padding.
     """
     holes = np.empty(scans.images.shape, bool)
-    for hole, band, image in zip(holes, retina_bands(scans), scans.images, strict=True):
+    parts = zip(holes, retina_bands(scans), retinas(scans), scans.images, strict=True)
+    for hole, band, retina, image in parts:
         box = content_box(image, fill)
         scan = np.zeros(band.shape, bool)
         scan[box[0] : box[2], box[1] : box[3]] = True
         scan &= frame_border(image).valid
-        below = np.logical_or.accumulate(band, axis=0) & ~corner_areas(band.shape, box)
-        hole[:] = (band | below) & scan
+        aside = corner_areas(band.shape, box)
+        vitreous = ~np.logical_or.accumulate(retina, axis=0)
+        below = np.logical_or.accumulate(band, axis=0) & ~aside
+        hole[:] = (band & ~(aside & vitreous) | below) & scan
     return holes
 
 
@@ -85,6 +112,10 @@ def rpe_line(layers: RetinaLayers) -> np.ndarray:
 
 
 def _reach(layers: RetinaLayers, line: np.ndarray) -> tuple[float, float]:
-    """Return how far the retina reaches above and below the line, in pixels."""
-    up, down = (line - layers.ilm)[layers.valid], (layers.rpe - line)[layers.valid]
+    """Return how far the retina reaches above and below the line between the corners, in pixels."""
+    columns = np.arange(len(line))
+    aside = len(line) // CORNER
+    middle = layers.valid & (columns >= aside) & (columns < len(line) - aside)
+    middle = middle if middle.any() else layers.valid
+    up, down = (line - layers.ilm)[middle], (layers.rpe - line)[middle]
     return float(np.quantile(up, MOST_COLUMNS)), float(np.quantile(down, MOST_COLUMNS))
