@@ -1,6 +1,6 @@
 """Noisy linear imputation: removed pixels become weighted means of all their neighbours.
 
-ROAD (Rong et al., ICML 2022, section 4.3): every removed pixel x_i solves
+ROAD (Rong et al., ICML 2022): every removed pixel x_i solves
 
     Σ_j w_ij (x_i - x_j) = 0,   w = 1/6 beside, 1/12 across a corner,
 

@@ -1,6 +1,6 @@
 """Infidelity: how far a map is from foretelling what a perturbation does to the logit.
 
-Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", NeurIPS 2019, definition 2.1:
+Yeh et al., "On the (In)fidelity and Sensitivity of Explanations", NeurIPS 2019, equation 1:
 
     INFD = E_I [ (Iᵀ Φ - (f(x) - f(x - I)))² ],
 
@@ -48,8 +48,8 @@ def infidelity(
     """Measure how far maps are from foretelling what perturbations do to the logit.
 
     ``"square"`` replaces a square by the baseline. A map is taken as what each pixel contributes
-    to the logit, so Iᵀ Φ is the sum of the map over the square (the paper's section 2.2: I is the
-    baseline's difference there, and Φ already multiplied by it). ``"noise"`` takes Gaussian noise
+    to the logit, already multiplied by its difference from the baseline, so Iᵀ Φ is the sum of the
+    map over the square. ``"noise"`` takes Gaussian noise
     from all channels of each pixel alike, and Iᵀ Φ is the sum of noise times map, as of a gradient.
 
     Maps come in every unit. Normalised, each is first scaled by the β >= 0 that suits it best, and

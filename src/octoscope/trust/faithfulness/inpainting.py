@@ -3,7 +3,8 @@
 Every A-scan is laid out by depth: the vitreous by its distance from the ILM, the retina by its
 relative depth between ILM and RPE, the choroid by its distance from the RPE. The lateral median
 at every depth is the ordinary look of the scan; each A-scan gets it back at its own depths. The
-layers stay where they are, and what less than half of the scan shows at a depth is gone.
+layers stay where they are, and what less than half of the scan shows at a depth is gone. What stays
+is the course of ILM and RPE: a lesion that lifts them leaves its outline.
 
 Shapes: images (B, C, H, W), rows `first` and `last` of the retina (B, W).
 """
@@ -41,13 +42,13 @@ def surfaces_of(retina: Retina, images: Tensor) -> tuple[Tensor, Tensor]:
             f'{tuple(images.shape)}; use "blur"'
         )
     batch, _, height, width = images.shape
-    if isinstance(retina, Tensor):
+    if not isinstance(retina, tuple):
         if tuple(retina.shape) != (batch, height, width):
             raise OctoscopeError(
                 f"a retina of shape {tuple(retina.shape)} does not fit images of shape "
                 f"{tuple(images.shape)}; give a mask (B, H, W)"
             )
-        inside = retina.to(images.device) != 0
+        inside = torch.as_tensor(retina).to(images.device) != 0
         row = torch.arange(height, device=images.device)[:, None]
         first = row.where(inside, height).amin(1)
         return first, row.where(inside, -1).amax(1)

@@ -6,7 +6,10 @@ from octoscope.trust.metric import Metric
 
 RISE = "Petsiuk, Das & Saenko, RISE, BMVC 2018, section 4.2"
 CHEFER = "Chefer, Gur & Wolf, Transformer Interpretability Beyond Attention, CVPR 2021, section 4.1"
-ROAD = "Rong et al., A Consistent and Efficient Evaluation Strategy (ROAD), ICML 2022, section 4"
+ROAD = (
+    "Rong et al., A Consistent and Efficient Evaluation Strategy for Attribution Methods (ROAD), "
+    "ICML 2022, noisy linear imputation"
+)
 
 
 def _row(
@@ -106,7 +109,7 @@ ROWS: tuple[Metric, ...] = (
         "Share of the change of the logit under removed squares that the map, at its best scale, "
         "does not foretell; 1 is what a map that foretells nothing scores.",
         "Yeh et al., On the (In)fidelity and Sensitivity of Explanations, NeurIPS 2019, "
-        "definition 2.1, with optimal scaling",
+        "equation 1, at the best scale",
         higher=False,
     ),
 )

@@ -22,7 +22,7 @@ from octoscope.trust.faithfulness.rows import ROWS
 __all__ = ["METRICS", "ROWS", "Faithfulness", "faithfulness"]
 
 METRICS = tuple(row.name for row in ROWS)
-BLOCK = 16
+BLOCK = 8
 """Scans whose ranks are held at once; a step of the bar."""
 MADE_OF: dict[str, dict[str, int]] = {
     "deletion": {"deletion": 1},
@@ -107,19 +107,23 @@ def faithfulness(
     with lent(model, images) as (forward, taken):
         for start in track(starts, "Faithfulness") if progress else starts:
             rows = slice(start, start + BLOCK)
-            given = (model, taken[rows], {name: one[rows] for name, one in maps.items()})
-            ask = partial(partial, forward=forward, seed=seed)
-            fill = partial(ask, baseline=baseline, retina=_rows_of(retina, rows))
-            parts.append(
-                _curves(
-                    partial(fill(curves), *given, targets[rows]),
-                    partial(ask(road), *given, targets[rows]),
-                    kinds,
-                    steps,
-                )
+            given = (
+                model,
+                taken[rows],
+                {name: one[rows] for name, one in maps.items()},
+                targets[rows],
             )
+            part = _rows_of(retina, rows)
+            removed = partial(
+                curves, *given, baseline=baseline, retina=part, forward=forward, seed=seed
+            )
+            imputed = partial(road, *given, forward=forward, seed=seed)
+            parts.append(_curves(removed, imputed, kinds, steps))
             if "infidelity" in metrics:
-                errors.append(fill(infidelity)(*given, targets[rows]))
+                found = infidelity(
+                    *given, baseline=baseline, retina=part, forward=forward, seed=seed
+                )
+                errors.append(found)
     drawn = {kind: joined([one[kind] for one in parts]) for kind in parts[0]}
     values = {
         metric: {method: _score(metric, method, drawn) for method in maps}
@@ -164,6 +168,6 @@ def _score(metric: str, method: str, drawn: Mapping[str, Curves]) -> Tensor:
 
 
 def _rows_of(retina: Retina | None, rows: slice) -> Retina | None:
-    if retina is None or isinstance(retina, Tensor):
-        return None if retina is None else retina[rows]
-    return retina[0][rows], retina[1][rows]
+    if isinstance(retina, tuple):
+        return retina[0][rows], retina[1][rows]
+    return None if retina is None else retina[rows]
