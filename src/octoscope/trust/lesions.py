@@ -20,35 +20,26 @@ from octoscope.trust.localisation import (
     lesion_area,
     mass_of_donors,
     pointing_chance,
-    pointing_game,
-    relevance_mass,
-    says_something,
 )
+from octoscope.trust.localisation_metrics import ROWS
+from octoscope.trust.map_scores import PIXELS, Views, scores_of_maps
+from octoscope.trust.ranked import iou_of_equal_areas
 from octoscope.trust.scores import ANY_LESION, TOLERANCE
 
-HIGHER_IS_BETTER = {
-    "relevance_mass": True,
-    "lift": True,
-    "pointing_game": True,
-    "relevance_mass_retina": True,
-    "lift_retina": True,
-    "lesion_area": None,
-    "lesion_area_retina": None,
-    "pointing_chance": None,
-    "mass_of_other_scans": None,
-}
-"""Metric → its direction; None for what describes the scan or chance, not the map."""
-
-
-ORDER = (
-    "relevance_mass",
-    "lift",
+OF_SCANS = (
+    "lesion_area",
+    "pointing_chance",
+    "iou_chance",
+    "lesion_area_retina",
     "mass_of_other_scans",
-    "pointing_game",
-    "relevance_mass_retina",
-    "lift_retina",
 )
-"""Metrics that hang on the map, in the order of the table."""
+"""Metrics that describe the scan or chance, and not how good the map is."""
+
+HIGHER_IS_BETTER = {
+    **dict.fromkeys(OF_SCANS),
+    **{about.name: about.higher_is_better for about in ROWS},
+}
+"""Metric → its direction; None for those of `OF_SCANS`."""
 
 
 class Readable(Protocol):
@@ -156,9 +147,11 @@ class _Target:
         """Gather it from a mask ``(B, *S)`` and perhaps a retina ``(B, *S)``."""
         rows = np.flatnonzero(mask.flatten(1).any(-1).numpy(force=True))
         grown = grow(mask[rows], tolerance)
+        area = lesion_area(mask[rows])
         constants = {
-            "lesion_area": lesion_area(mask[rows]),
+            "lesion_area": area,
             "pointing_chance": pointing_chance(grown, tolerance=0),
+            "iou_chance": iou_of_equal_areas(area),
         }
         if retina is not None:
             constants["lesion_area_retina"] = lesion_area(mask[rows], retina[rows])
@@ -169,21 +162,19 @@ class _Target:
         rows = np.setdiff1d(np.arange(len(identity)), self.rows)
         return identity.iloc[rows].assign(metric="lesion_area", lesion=ANY_LESION, value=0.0)
 
-    def scores(self, maps: Tensor, places: np.ndarray) -> dict[str, Tensor]:
+    def scores(self, views: Views, places: np.ndarray) -> dict[str, Tensor]:
         """Return the metrics that hang on a scan's own map, ``(m,)`` each.
 
         Args:
-            maps: ``(m, *S)`` of scans that have the lesion.
+            views: Of maps ``(m, *S)`` of scans that have the lesion.
             places: ``(m,)`` their positions among the n.
         """
-        mask, grown = self.mask[self.rows[places]], self.grown[places]
-        out = {
-            "relevance_mass": relevance_mass(maps, mask),
-            "pointing_game": pointing_game(maps, grown, tolerance=0),
-        }
-        if self.retina is not None:
-            out["relevance_mass_retina"] = relevance_mass(maps, mask, self.retina[places])
-        return out
+        return scores_of_maps(
+            views,
+            self.mask[self.rows[places]],
+            self.grown[places],
+            None if self.retina is None else self.retina[places],
+        )
 
 
 def _scores(
@@ -198,10 +189,13 @@ def _scores(
     usable = []
     for block in in_blocks(np.arange(len(identity))):
         maps = torch.as_tensor(drawn[block])
-        usable.append(says_something(maps.flatten(1)))
-        for lesion, target in targets.items():
-            here, places = _common(block, target.rows)
-            pieces[lesion].append(target.scores(maps[here], places))
+        at_once = max(1, PIXELS // maps[0].numel()) if len(maps) else 1
+        for piece in in_blocks(np.arange(len(block)), at_once):
+            views = Views.of(maps[piece])
+            usable.append(views.usable)
+            for lesion, target in targets.items():
+                here, places = _common(block[piece], target.rows)
+                pieces[lesion].append(target.scores(views.at(here), places))
     given = draw_donors(torch.cat(usable), labels)
     donors = {label: drawn[places] for label, places in given.items()}
     out = {}
@@ -216,10 +210,8 @@ def _scores(
         if target.retina is not None:
             area = target.constants["lesion_area_retina"]
             scores["lift_retina"] = scores["relevance_mass_retina"] / area
-        out[lesion] = {
-            **target.constants,
-            **{name: scores[name] for name in ORDER if name in scores},
-        }
+        scores |= target.constants
+        out[lesion] = {name: scores[name] for name in HIGHER_IS_BETTER if name in scores}
     return out
 
 

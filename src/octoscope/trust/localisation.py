@@ -10,8 +10,9 @@ are methods, seeds…) and masks ``(B, *S)``, for any number of spatial axes *S.
 depends on the other maps of the batch.
 
 Relevance mass: Arras et al., "CLEVR-XAI", Information Fusion 2022, section 3.3 (there with
-absolute values); as "energy-based pointing game": Wang et al., "Score-CAM", CVPRW 2020,
-section 4.3. Pointing game: Zhang et al., "Excitation Backprop", IJCV 2018, section 4.2.
+absolute values). The "energy-based pointing game" of Wang et al., "Score-CAM", CVPRW 2020,
+section 4.3, is the same number under another name and not listed twice. Pointing game: Zhang et
+al., "Excitation Backprop", IJCV 2018, section 4.2.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ def relevance_mass(maps: Array, masks: Array, within: Array | None = None) -> Te
     Raises:
         OctoscopeError: If the shapes do not fit.
     """
-    region = None if within is None else _region(within, masks)
-    maps, masks = _flat(maps, masks)  # (..., B, P), (B, P)
+    region = None if within is None else region_of(within, masks)
+    maps, masks = flat(maps, masks)  # (..., B, P), (B, P)
     share = _positive_share(maps if region is None else maps.where(region, 0))
     mass = share.where(masks, 0).sum(-1).double()
     return mass.where(masks.any(-1) & says_something(maps), torch.nan)
@@ -63,7 +64,7 @@ def lesion_area(masks: Array, within: Array | None = None) -> Tensor:
         masks: ``(B, *S)`` bool.
         within: ``(B, *S)`` bool; if given, the share of this region instead of the frame.
     """
-    region = None if within is None else _region(within, masks)
+    region = None if within is None else region_of(within, masks)
     masks = _as_mask(masks).flatten(1)
     region = torch.ones_like(masks) if region is None else region
     return (masks & region).sum(-1).double() / region.sum(-1)
@@ -96,7 +97,7 @@ def pointing_game(maps: Array, masks: Array, tolerance: float = TOLERANCE) -> Te
     Raises:
         OctoscopeError: If the shapes do not fit.
     """
-    maps, grown = _flat(maps, grow(masks, tolerance))
+    maps, grown = flat(maps, grow(masks, tolerance))
     top = maps.amax(-1, keepdim=True)
     tied = maps == top
     share = (tied & grown).sum(-1).double() / tied.sum(-1)
@@ -153,7 +154,7 @@ def mass_of_other_scans(
     Raises:
         OctoscopeError: If the shapes do not fit.
     """
-    maps, masks = _flat(maps, masks)
+    maps, masks = flat(maps, masks)
     given = draw_donors(says_something(maps), labels, donors=donors, seed=seed)
     return mass_of_donors({k: maps[v] for k, v in given.items()}, given, masks, patients, labels)
 
@@ -234,7 +235,7 @@ def says_something(maps: Tensor) -> Tensor:
     return low.isfinite() & high.isfinite() & (high > 0)
 
 
-def _flat(maps: Array, masks: Array) -> tuple[Tensor, Tensor]:
+def flat(maps: Array, masks: Array) -> tuple[Tensor, Tensor]:
     """Return maps ``(..., B, P)`` and masks ``(B, P)`` on one device, P pixels.
 
     Raises:
@@ -250,7 +251,7 @@ def _flat(maps: Array, masks: Array) -> tuple[Tensor, Tensor]:
     return maps.flatten(maps.ndim - masks.ndim + 1), masks.flatten(1).to(maps.device)
 
 
-def _region(within: Array, masks: Array) -> Tensor:
+def region_of(within: Array, masks: Array) -> Tensor:
     """Return a region ``(B, *S)`` as bool ``(B, P)``, on the device of the masks."""
     if tuple(within.shape) != tuple(masks.shape):
         raise OctoscopeError(
