@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from quantus import AttributionLocalisation, PointingGame, RelevanceMassAccuracy
 
 from octoscope.errors import OctoscopeError
 from octoscope.trust.localisation import (
@@ -178,3 +182,62 @@ def test_maps_that_are_the_same_for_every_scan_do_not_beat_the_other_scans() -> 
     own = relevance_mass(maps, masks)
     assert (lift_over_chance(maps, masks) > 1.5).all(), "a bright centre beats the area share"
     np.testing.assert_allclose(own, prior)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    arrays(np.float64, (1, 3, 4), elements=st.integers(-3, 5).map(float)),
+    arrays(np.bool_, (1, 3, 4)),
+    st.integers(-40, 40),
+)
+def test_in_range_scale_free_and_only_the_positive_part_counts(
+    maps: np.ndarray, masks: np.ndarray, power: int
+) -> None:
+    for metric in (relevance_mass, lambda m, k: pointing_game(m, k, tolerance=0)):
+        value = one(metric(maps, masks))
+        assert np.isnan(value) == (not masks.any() or maps.max() <= 0)
+        assert np.isnan(value) or 0 <= value <= 1
+        np.testing.assert_array_equal(one(metric(maps * 2.0**power, masks)), value)
+        np.testing.assert_array_equal(one(metric(maps.clip(0), masks)), value)
+
+
+def test_agrees_with_quantus_on_maps_that_are_nowhere_negative() -> None:
+    generator = np.random.default_rng(4)
+    maps, masks = generator.random((6, 8, 9)), generator.random((6, 8, 9)) < 0.3
+    given_to = {"x_batch": maps, "a_batch": maps, "s_batch": masks}
+    expected = {
+        "mass": RelevanceMassAccuracy(disable_warnings=True).evaluate_batch(**given_to),
+        "inside": AttributionLocalisation(disable_warnings=True).evaluate_batch(**given_to),
+        "pointing": PointingGame(disable_warnings=True).evaluate_batch(**given_to),
+    }
+    np.testing.assert_allclose(relevance_mass(maps, masks), expected["mass"])
+    np.testing.assert_allclose(relevance_mass(maps, masks), expected["inside"], rtol=1e-8)
+    np.testing.assert_array_equal(pointing_game(maps, masks, tolerance=0), expected["pointing"])
+
+
+def test_quantus_hits_where_there_is_no_lesion_and_never_misses_with_a_constant_map() -> None:
+    peer, some = PointingGame(disable_warnings=True), np.ones((1, 4, 5))
+    empty = np.zeros_like(MASK)
+    assert peer.evaluate_batch(a_batch=some, s_batch=empty)[0]
+    assert np.isnan(one(pointing_game(some, empty)))
+    assert peer.evaluate_batch(a_batch=some, s_batch=MASK)[0]
+    assert one(pointing_game(some, MASK, tolerance=0)) == pytest.approx(0.2)
+
+
+def test_signed_sums_of_quantus_leave_the_range() -> None:
+    signed, mask = np.array([[[3.0, -2.0]]]), np.array([[[True, False]]])
+    peer = RelevanceMassAccuracy(disable_warnings=True)
+    assert peer.evaluate_batch(a_batch=signed, s_batch=mask)[0] == 3
+    assert one(relevance_mass(signed, mask)) == 1
+
+
+def test_the_weighted_score_of_quantus_hangs_on_the_batch_and_lift_does_not() -> None:
+    maps = np.ones((4, 4, 5))
+    masks = np.repeat(MASK, 4, axis=0)
+    peer = AttributionLocalisation(weighted=True, disable_warnings=True)
+    three, four = (
+        peer.evaluate_batch(x_batch=maps[:n], a_batch=maps[:n], s_batch=masks[:n])[0]
+        for n in (3, 4)
+    )
+    assert three == pytest.approx(2 * four), "divided by the size of all but two images"
+    assert one(lift_over_chance(maps[:3], masks[:3])[:1]) == one(lift_over_chance(maps, masks)[:1])
