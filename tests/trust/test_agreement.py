@@ -196,7 +196,7 @@ def test_scans_are_compared_in_any_blocks(monkeypatch: pytest.MonkeyPatch) -> No
     }
     whole = agreement(maps, patients_of(7))
     monkeypatch.setattr(module, "BLOCK", 2)
-    parts = agreement({k: v.numpy() for k, v in maps.items()}, np.array(patients_of(7)))  # type: ignore[misc]
+    parts = agreement({k: v.numpy() for k, v in maps.items()}, np.array(patients_of(7)))
     assert parts.names == whole.names
     for key in ("spearman", "low", "high", "top", "linkage"):
         np.testing.assert_allclose(getattr(parts, key), getattr(whole, key), rtol=1e-9)
