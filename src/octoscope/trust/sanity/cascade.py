@@ -9,7 +9,7 @@ model is never one of the maps compared with it, so it enters no mean.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
 
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from octoscope.attribution.targets import Targets
 from octoscope.errors import OctoscopeError
 from octoscope.progress import track
+from octoscope.trust.sanity.below import Shortcuts
 from octoscope.trust.sanity.compare import (
     Chosen,
     Options,
@@ -99,11 +100,12 @@ def randomisation(
     what = chosen(model, images, methods, options)
     classes = classes_of(model, images, targets)
     order = stages_of(model, images, stages)
+    shortcuts = Shortcuts(model, images, order) if cache else None
     ranks: dict[str, list[Tensor]] = {name: [] for name in what.names}  # (S, b) of each block
     structures: dict[str, list[Tensor]] = {name: [] for name in what.names}
     parts = list(blocks(model, images, batch_size))
     for rows in track(parts, "Randomising") if progress else parts:
-        found = _compared(model, images[rows], what, classes[rows], order, mode, seed, cache)
+        found = _compared(model, images[rows], what, classes[rows], order, mode, seed, shortcuts)
         for name, (rank, structural) in found.items():
             ranks[name].append(rank)
             structures[name].append(structural)
@@ -125,22 +127,24 @@ def _compared(
     order: tuple[Stage, ...],
     mode: Mode,
     seed: int,
-    cache: bool,
+    shortcuts: Shortcuts | None,
 ) -> dict[str, tuple[Tensor, Tensor]]:
     """Return rank correlation and SSIM, each (S, b), of the maps of some images."""
     axes = images.ndim - 2
+    given = {} if shortcuts is None else shortcuts.recorded(images)
     before = dict(maps_of(model, images, what, classes))
     ranks = {name: ranked(maps, axes=axes) for name, maps in before.items()}
     found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in what.names}
     with ExitStack() as above:
-        for stage in order:
+        for place, stage in enumerate(order):
             with ExitStack() as alone:
                 undo = above if mode == "cascading" else alone
                 undo.enter_context(randomised(zip(stage.names, stage.modules, strict=True), seed))
-                with nullcontext():
-                    for name, maps in maps_of(model, images, what, classes):
-                        alike = rank_product(ranks[name], ranked(maps, axes=axes))
-                        found[name].append((alike, structure(before[name], maps, axes)))
+                if shortcuts is not None:
+                    alone.enter_context(shortcuts.taken(place, images, given))
+                for name, maps in maps_of(model, images, what, classes):
+                    alike = rank_product(ranks[name], ranked(maps, axes=axes))
+                    found[name].append((alike, structure(before[name], maps, axes)))
     return {
         name: (torch.stack([a for a, _ in both]), torch.stack([b for _, b in both]))
         for name, both in found.items()
