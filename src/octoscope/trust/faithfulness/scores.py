@@ -73,6 +73,10 @@ def faithfulness(
     which positive and negative perturbation are other readings if 10 divides `steps` (otherwise
     18 more); 8 per method for ROAD; 48 for infidelity, whatever the number of methods.
 
+    A baseline must take the class away. Where the model still sees it in the baseline image (the
+    last point of a deletion curve), as it may see a large lesion through a blur, no map can lower
+    the curve, and deletion and positive perturbation tell methods apart badly; choose another one.
+
     Args:
         model: Any module from (B, C, *S) to logits (B, K), in any mode; it is left as it was.
         images: (B, C, *S) as the model takes them.
