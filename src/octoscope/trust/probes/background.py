@@ -24,11 +24,11 @@ RETINA, RETINA_TITLE = "retina_kept", "retina alone"
 CHANCE = 0.5
 LOST = "balanced accuracy lost"
 BACKGROUND_LIMIT = 0.6
-"""Clean phantom models (ten, half of those trained) reach a lower bound of 0.46 at most, models
-with a shortcut that moves their accuracy 0.96 and more."""
+"""A first look: three clean phantom models (even numbers) have a lower bound of 0.46 at most, five
+that hang on a border, the frame's size or the device one of 0.96 and more."""
 RETINA_LIMIT = 0.1
-"""Those same clean models lose at most 2 points; models that hang on a white border or on the
-size of the frame 17 to 24."""
+"""Those same clean models lose at most 1 point; four that hang on a white border or on the size
+of the frame lose 17 to 24."""
 
 
 def background(subject: Subject) -> list[Finding]:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
-from octoscope.scans.audit.baseline import frame_baseline
+from octoscope.scans.audit.baseline import Interval, frame_baseline
 from octoscope.scans.borders import frame_border
 from octoscope.scans.geometry.zones import content_box, corner_areas
 from octoscope.trust.probes.effect import (
@@ -28,8 +29,11 @@ from octoscope.trust.probes.probe import Finding, Scans, Subject
 from octoscope.trust.probes.retina_box import retina_boxes
 
 METADATA, TITLE = "metadata", "frame alone"
-ABOVE_CHANCE = 0.1
-"""How far above chance the whole interval must lie."""
+CHANCE = 0.5
+LIMIT = 0.65
+"""A class that is told from the rest by luck alone stays well below: the frames of three clean
+phantom studies reach a balanced accuracy of 0.27 at most over four classes."""
+UNIT = "balanced accuracy of one class against the rest"
 
 ACQUISITION = ("device", "manufacturer", "field_of_view", "site", "spacing")
 """Columns of the table that say how a scan was taken, and nothing of who was ill."""
@@ -58,10 +62,12 @@ def metadata(subject: Subject, columns: Sequence[str] = ACQUISITION) -> Finding:
     if told is None:
         return not_run(
             METADATA, TITLE, "Not run: fewer than two classes have two patients each, or the "
-            "frames are all alike.", unit="balanced accuracy", limit=np.nan, harmless=np.nan,
+            "frames are all alike.", unit=UNIT, limit=LIMIT, harmless=CHANCE,
         )  # fmt: skip
-    score = told.balanced_accuracy
-    one = Effect(score.value, score.low, score.high, len(targets), len(np.unique(patients)))
+    each = {k: _widened(v, len(told.by_class)) for k, v in told.by_class.items()}
+    worst = max(each, key=lambda k: each[k].low)
+    label, alone, overall = subject.classes[worst], each[worst], told.balanced_accuracy
+    one = Effect(alone.value, alone.low, alone.high, len(targets), len(np.unique(patients)))
     scans = subject.scans
     known = classes_of(scans.targets, scans.patients)
     model = effect(
@@ -69,29 +75,27 @@ def metadata(subject: Subject, columns: Sequence[str] = ACQUISITION) -> Finding:
         scans.patients,
         seed=subject.seed,
     )
-    worst = max(told.by_class, key=lambda k: told.by_class[k].low)
-    label, alone = subject.classes[worst], told.by_class[worst]
-    limit = told.chance + ABOVE_CHANCE
-    given = f" It gives away {label} most ({alone.value:.2f} against the rest)."
     return finding(
         METADATA,
         TITLE,
         one,
-        unit="balanced accuracy",
-        limit=limit,
-        harmless=told.chance,
-        label=label if alone.low > 0.5 else "",
+        unit=UNIT,
+        limit=LIMIT,
+        harmless=CHANCE,
+        label=label,
         sentence=(
-            f"A model that sees only the frame ({len(names)} numbers, no retina) reaches a "
-            f"balanced accuracy of {one.within()} (chance {told.chance:.2f}, alarm above "
-            f"{limit:.2f}); the network reaches {model.within()}."
-            f"{given if alone.low > 0.5 else ''}"
+            f"A model that sees only the frame ({len(names)} numbers, no retina) tells {label} "
+            f"from the rest with a balanced accuracy of {one.within()} (chance {CHANCE:.2f}, alarm "
+            f"above {LIMIT:.2f}); over all classes it reaches {overall.value:.2f} "
+            f"[{overall.low:.2f}, {overall.high:.2f}] (chance {told.chance:.2f}), the network "
+            f"{model.within()}."
         ),
         details={
             "features": list(names),
+            "balanced_accuracy": overall.to_dict(),
             "chance": told.chance,
             "model": model.to_dict(),
-            "by_class": {subject.classes[k]: v.to_dict() for k, v in told.by_class.items()},
+            "by_class": {subject.classes[k]: v.to_dict() for k, v in each.items()},
             "left_out": [subject.classes[k] for k in told.left_out],
         },
     )
@@ -144,6 +148,14 @@ def acquisition_numbers(
         history = frame.groupby("patient", dropna=False)["visit"].rank("dense") - 1
         values.append(history.fillna(0).to_numpy(dtype=float))
     return names, np.array(values).reshape(len(names), len(frame)).T
+
+
+def _widened(one: Interval, looks: int) -> Interval:
+    """Return a 95 % interval stretched as a normal one is if `looks` are to hold together."""
+    stretch = float(norm.ppf(1 - 0.025 / looks) / norm.ppf(0.975))
+    low = one.value - stretch * (one.value - one.low)
+    high = one.value + stretch * (one.high - one.value)
+    return Interval(one.value, max(low, 0.0), min(high, 1.0))
 
 
 def _described(
