@@ -20,8 +20,8 @@ from octoscope.trust.probes.retina_box import retina_bands
 PROBE = "appearance"
 TITLE = "look of the instrument transplanted"
 LIMIT = 0.02
-BRIGHT = 0.95
-"""Quantile of the retina's grey values that stands for bright tissue: RPE and nerve fibres."""
+TONES = (0.25, 0.5, 0.75, 0.95)
+"""Quantiles of the retina's grey values that are matched; the darkest, where fluid is, are not."""
 BLUR = 0.8
 """Standard deviation in pixels of the blur whose remainder is taken for speckle."""
 SEAM = 2.0
@@ -34,17 +34,15 @@ SMOOTHEST = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Looks:
-    """What every scan looks like, ``(N,)`` each.
+    """What every scan looks like; strengths are ``(N,)``.
 
     Attributes:
-        dark: Median of the background.
-        bright: Of bright tissue.
+        tones: Grey values from 0 over the background and the retina to white, ``(N, Q)``, rising.
         outside: Strength of speckle in the background, grey levels.
         inside: Strength of speckle in the retina.
     """
 
-    dark: np.ndarray
-    bright: np.ndarray
+    tones: np.ndarray
     outside: np.ndarray
     inside: np.ndarray
 
@@ -78,6 +76,7 @@ def restyling(scans: Scans, fill: int = 0) -> Edit:
     style = looks(images, retina, ground)
     grain = speckle(inpaint(images, ~ground, ground))
     grain /= np.maximum(grain.std(axis=(1, 2)), 1.0)[:, None, None]
+    contrast = style.tones[:, -2] - style.tones[:, 1]
     within = ndimage.gaussian_filter(retina.astype(np.float32), (0, SEAM, SEAM), mode="nearest")
 
     def edit(recipients: np.ndarray, donors: np.ndarray) -> np.ndarray:
@@ -85,10 +84,13 @@ def restyling(scans: Scans, fill: int = 0) -> Edit:
             return values[who][:, None, None].astype(np.float32)
 
         share = within[recipients]
-        span = of(style.bright - style.dark, donors) / of(style.bright - style.dark, recipients)
-        gain = np.clip(span, *GAIN)
-        grey = images[recipients].astype(np.float32)
-        toned = of(style.dark, donors) + gain * (grey - of(style.dark, recipients))
+        toned = np.stack(
+            [
+                np.interp(image, style.tones[one], style.tones[other])
+                for image, one, other in zip(images[recipients], recipients, donors, strict=True)
+            ]
+        ).astype(np.float32)
+        gain = np.clip(of(contrast, donors) / of(contrast, recipients), *GAIN)
         has = gain * _mix(share, of(style.inside, recipients), of(style.outside, recipients))
         wants = _mix(share, of(style.inside, donors), of(style.outside, donors))
         keeps = np.clip(wants / np.maximum(has, 1e-6), SMOOTHEST, 1)
@@ -111,18 +113,19 @@ def looks(images: np.ndarray, retina: np.ndarray, ground: np.ndarray) -> Looks:
     """
     rough = speckle(images)
     smooth = images - rough
-    rows = [
-        (
-            _quantile(image[below], 0.5),
-            max(_quantile(soft[tissue], BRIGHT), _quantile(image[below], 0.5) + 10),
-            _strength(grain[below]),
-            _strength(grain[tissue]),
-        )
-        for image, soft, grain, tissue, below in zip(
-            images, smooth, rough, retina, ground, strict=True
-        )
-    ]
-    return Looks(*np.array(rows).T)
+    tones, strengths = [], []
+    for soft, grain, tissue, below in zip(smooth, rough, retina, ground, strict=True):
+        inner = [_quantile(soft[below], 0.5), *(_quantile(soft[tissue], q) for q in TONES)]
+        tones.append(_rising(np.array([0.0, *inner, 255.0])))
+        strengths.append((_strength(grain[below]), _strength(grain[tissue])))
+    outside, inside = np.array(strengths).T
+    return Looks(np.array(tones), outside, inside)
+
+
+def _rising(tones: np.ndarray) -> np.ndarray:
+    """Return grey values that rise by one at least, so that the curve can be inverted."""
+    step = np.arange(len(tones))
+    return np.asarray(np.maximum.accumulate(tones - step) + step)
 
 
 def speckle(images: np.ndarray) -> np.ndarray:

@@ -48,7 +48,7 @@ def _gamma(power: float) -> Edit:
 
 def _brighter(by: float) -> Edit:
     def edit(image: np.ndarray) -> np.ndarray:
-        return _grey(image + by)
+        return _grey(image.astype(np.float64) + by)
 
     return edit
 
