@@ -26,6 +26,7 @@ SMALL = {
     ],
     "resamples": 50,
     "explain": {"panels": 1},
+    "trust": {"scans": 6, "sanity_scans": 6, "stages": 2, "stability_scans": 3, "draws": 1},
 }
 
 
@@ -61,7 +62,9 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
     assert out.stdout.strip().endswith("[]")
 
 
-@pytest.mark.parametrize("verb", ["phantom", "check", "train", "evaluate", "explain", "report"])
+@pytest.mark.parametrize(
+    "verb", ["phantom", "check", "train", "evaluate", "explain", "trust", "report"]
+)
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([verb, "--help"])
@@ -114,6 +117,57 @@ def test_test_split_is_opened_on_purpose_and_recorded(
     entries = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
     assert [entry["why"] for entry in entries] == ["a test"]
     assert pd.read_parquet(run / "predictions-test.parquet")["split"].eq("test").all()
+
+
+def test_a_study_ends_with_a_trust_card_for_every_model(small: Path) -> None:
+    for run in (small / "runs").iterdir():
+        card = json.loads((run / "trust.json").read_text())
+        assert {row["method"] for row in card["ranking"]} >= {"gradcam", "null_edges"}
+        assert card["verdict"]["level"] in ("no objection found", "caution", "do not trust")
+        assert len(card["probes"]) >= 7
+        scores = pd.read_parquet(run / "trust.parquet")
+        assert {"insertion_minus_deletion", "outside_retina", "max_sensitivity"} <= set(
+            scores["metric"]
+        )
+        assert set(scores["method"]) >= {"gradcam", "null_edges"}
+    both = json.loads((small / "trust.json").read_text())
+    assert len(both["runs"]) == 2
+    assert "Can it be believed?" in (small / "report.html").read_text()
+
+
+def test_trust_measures_once_and_again_only_what_hangs_on_a_changed_option(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = next((small / "runs").glob("test_resnet*"))
+    words = ["trust", str(run), "--scans", "6", "--sanity-scans", "6", "--stages", "2"]
+    words += ["--stability-scans", "3", "--draws", "1", "--resamples", "50"]
+    assert main(words) == 0
+    said = capsys.readouterr()
+    assert said.err.count("done before") == 8
+    assert str(run / "trust.json") in said.out
+    assert main([*words, "--draws", "2"]) == 0
+    assert capsys.readouterr().err.count("done before") == 7
+
+
+def test_trust_trains_a_twin_on_shuffled_labels(small: Path) -> None:
+    run = next((small / "runs").glob("test_resnet*"))
+    words = ["trust", str(run), "--scans", "6", "--sanity-scans", "6", "--stages", "2", "--twin"]
+    assert main([*words, "true", "--stability-scans", "3", "--draws", "1"]) == 0
+    scores = pd.read_parquet(run / "trust.parquet")
+    assert (scores["metric"] == "twin_spearman").any()
+    twin = json.loads((run / "trust" / "twin" / "run.json").read_text())
+    assert twin["finished"]
+    assert twin["cache_digest"] != json.loads((run / "run.json").read_text())["cache_digest"]
+
+
+def test_trust_says_what_is_wrong(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = next((small / "runs").glob("test_resnet*"))
+    assert "run.json" in fails(capsys, "trust", tmp_path)
+    assert "scans 0" in fails(capsys, "trust", run, "--scans", "0")
+    assert "gradcm" in fails(capsys, "trust", run, "--methods", "gradcm")
+    assert "attention" in fails(capsys, "trust", run, "--methods", "rollout")
 
 
 def test_explain_single_scans_as_panels(small: Path, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ VERBS = {
     "train": "train one model, once per seed",
     "evaluate": "metrics with intervals; opening the test split is recorded",
     "explain": "attribution maps and panels",
+    "trust": "whether maps and models can be believed: scoreboard, shortcut probes, verdict",
     "study": "all stages from scans to report.html, resumable",
     "report": "rebuild the report of a study",
 }

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from octoscope.errors import OctoscopeError
 from octoscope.progress import console
@@ -21,6 +21,25 @@ if TYPE_CHECKING:
     from octoscope.training.recipe import Recipe
 
 Work = Callable[[dict[str, Any]], None]
+
+
+class Listed(NamedTuple):
+    """A positional argument that takes several files or folders."""
+
+    name: str
+    nargs: Literal["*", "+"]
+    help: str
+
+
+LISTED = {
+    "explain": Listed(
+        "images", "*", "Scans to explain; without them, the validation scans of the study."
+    ),
+    "trust": Listed(
+        "runs", "+", "Folders of trained models of one study, STUDY/runs/MODEL-seedN."
+    ),
+}
+"""Verb → its list of places; jsonargparse would take one as a string in brackets."""
 
 
 def add_options(verb: str, parser: ArgumentParser) -> Work:
@@ -41,16 +60,12 @@ def add_options(verb: str, parser: ArgumentParser) -> Work:
             recipe=Recipe(**{name: values[name] for name in names}),
         )
     function: Callable[..., None] = globals()[verb]
+    listed = LISTED.get(verb)
     parser.add_function_arguments(
-        function, as_group=False, as_positional=True, skip={"images"} if verb == "explain" else None
+        function, as_group=False, as_positional=True, skip={listed.name} if listed else None
     )
-    if verb == "explain":
-        parser.add_argument(
-            "images",
-            nargs="*",
-            type=Path,
-            help="Scans to explain; without them, the validation scans of the study.",
-        )
+    if listed:
+        parser.add_argument(listed.name, nargs=listed.nargs, type=Path, help=listed.help)
     return lambda values: function(**values)
 
 
@@ -302,6 +317,67 @@ def _refuse(options: dict[str, Any], sentence: str) -> None:
 def _words(text: str) -> str | list[str]:
     """Split ``a, b`` at its commas; ``all`` is one word."""
     return text if text == "all" else [word.strip() for word in text.split(",")]
+
+
+def trust(
+    runs: list[Path],
+    methods: str | None = None,
+    scans: int = 64,
+    steps: int = 10,
+    baseline: Literal["blur", "mean", "retina"] = "blur",
+    sanity_scans: int = 16,
+    stages: int = 4,
+    stability_scans: int = 16,
+    draws: int = 4,
+    probes: bool = True,
+    twin: bool = False,
+    resamples: int = 2000,
+) -> None:
+    """Measure on the validation scans whether maps and models can be believed; rebuild the report.
+
+    Args:
+        runs: Folders of trained models of one study, STUDY/runs/MODEL-seedN.
+        methods: Names of attribution methods or families, with commas between, or `all`; with `-`
+            before a name, what is left out. By default seven quick CAM methods. The null maps are
+            always among them.
+        scans: Scans whose maps are scored by changing their pixels.
+        steps: Steps of a perturbation curve.
+        baseline: What pixels are replaced with: blur, mean, or retina (tissue of the same depth).
+        sanity_scans: Scans on which the weights are randomised.
+        stages: Steps in which they are, from the output down.
+        stability_scans: Scans that are explained again under noise, shifted and flipped.
+        draws: Draws of the noise.
+        probes: Whether the shortcut probes are run.
+        twin: Train each model again on shuffled labels and compare the maps.
+        resamples: Bootstrap resamples of the patients.
+    """
+    from octoscope.attribution.registry import methods_named
+    from octoscope.files import read_json
+    from octoscope.report import build_report
+    from octoscope.study.config import CAM_METHODS, TrustSettings
+    from octoscope.study.folder import RunFolder
+    from octoscope.study.trust import trust_runs
+    from octoscope.trust.terminal import print_card
+
+    folders = [RunFolder.open(run) for run in runs]
+    wanted = CAM_METHODS if methods is None else _words(methods)
+    methods_named(wanted)
+    settings = TrustSettings(
+        scans=scans,
+        steps=steps,
+        baseline=baseline,
+        sanity_scans=sanity_scans,
+        stages=stages,
+        stability_scans=stability_scans,
+        draws=draws,
+        probes=probes,
+        twin=twin,
+    )
+    trust_runs(folders, folders[0].open_cache(), wanted, settings, resamples=resamples)
+    for folder in folders:
+        print_card(read_json(folder.trust), console)
+        print(folder.trust)
+    print(build_report(folders[0].study.path))
 
 
 def study(config: Any) -> None:

@@ -86,7 +86,7 @@ def test_a_batch_gives_what_its_scans_give_alone(scores: pd.DataFrame) -> None:
     alone = score_localisation({m: v[[5]] for m, v in maps.items()}, masks[[5]], seed=0, **one)
     alone = alone[alone["metric"] != "mass_of_other_scans"]  # which is about the others
     both = alone.merge(scores, on=["scan", "method", "metric", "lesion"])
-    assert len(both) == len(alone) == 3 * 5 * 2
+    assert len(both) == len(alone) == 3 * 15 * 2
     np.testing.assert_allclose(both["value_x"], both["value_y"])
 
 

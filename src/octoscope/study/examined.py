@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from octoscope.attribution.explain import explain
-from octoscope.attribution.registry import METHODS, sorted_out
+from octoscope.attribution.registry import METHODS
 from octoscope.attribution.store import MapStore
 from octoscope.data.cache import ScanCache
 from octoscope.evaluation.predict import predict
@@ -22,11 +22,11 @@ from octoscope.scans.geometry.zones import frame_zones
 from octoscope.scans.table import ScanTable
 from octoscope.study.config import TrustSettings
 from octoscope.study.evaluate import rows_of
-from octoscope.study.stored import StoredMaps, as_images
-from octoscope.study.explainable import AXES
 from octoscope.study.folder import RunFolder
 from octoscope.study.spread import spread
+from octoscope.study.stored import StoredMaps, as_images
 from octoscope.trust.metric import Metric
+from octoscope.trust.probes.probe import Scans
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,6 +116,26 @@ class Examined:
         pairs = zip(layers, images, strict=True)
         return np.stack([frame_zones(surfaces, image, fill) for surfaces, image in pairs])
 
+    def identity(self, rows: np.ndarray) -> dict[str, Any]:
+        """Return the columns of a score table that say what a row is of."""
+        info = self.run.info
+        return {
+            "scan": self.table.frame["path"].to_numpy()[rows],
+            "patient": self.patients(rows),
+            "label": self.labels(rows),
+            "model": info["model"],
+            "seed": int(info["seed"]),
+        }
+
+    def scans(self, rows: np.ndarray) -> Scans:
+        """Return some rows as the shortcut probes take them."""
+        return Scans(
+            self.cache.images[rows],
+            np.asarray(self.table.targets)[rows],
+            self.patients(rows),
+            self.table.frame.iloc[rows].reset_index(drop=True),
+        )
+
     def tidy(
         self,
         values: Mapping[str, Mapping[str, Tensor]],
@@ -123,14 +143,7 @@ class Examined:
         metrics: Mapping[str, Metric],
     ) -> pd.DataFrame:
         """Return metric → method → (B,) as a score table."""
-        info = self.run.info
-        identity = {
-            "scan": self.table.frame["path"].to_numpy()[rows],
-            "patient": self.patients(rows),
-            "label": self.labels(rows),
-            "model": info["model"],
-            "seed": int(info["seed"]),
-        }
+        identity = self.identity(rows)
         parts = [
             pd.DataFrame({**identity, "method": method, "metric": name,
                           "value": column.double().numpy(force=True)})

@@ -1,8 +1,8 @@
 """A study: from scans to a report, in stages that are done once.
 
-``table → audit → cache → train → evaluate → explain → report``. Every stage depends on the ones
-before it through digests, so that a changed option redoes what hangs on it and nothing else, and
-an interrupted study goes on where it stopped.
+``table → audit → cache → train → evaluate → explain → trust → report``. Every stage depends on the
+ones before it through digests, so that a changed option redoes what hangs on it and nothing else,
+and an interrupted study goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from octoscope.study.folder import RunFolder, StudyFolder
 from octoscope.study.panels import write_panels
 from octoscope.study.provenance import provenance
 from octoscope.study.stage import Stage
+from octoscope.study.trust import NULLS, trust_runs
 from octoscope.training.recipe import Recipe
 from octoscope.training.supervised import train
 
@@ -68,6 +69,15 @@ def run_study(config: StudyConfig, *, until: str = "report") -> Path:
         _evaluate(run, cache, config)
     for run in runs:
         _explain(run, cache, config)
+    if config.trust.run:
+        trust_runs(
+            runs,
+            cache,
+            config.explain.methods,
+            config.trust,
+            resamples=config.resamples,
+            strict=False,
+        )
     write_panels(runs, cache, config.explain.panels)
     return _report(folder)
 
@@ -185,15 +195,17 @@ def _explain(run: RunFolder, cache: ScanCache, config: StudyConfig) -> None:
 
     def work() -> str:
         write_json(run.study.methods, {name: METHODS[name].about() for name in METHODS})
-        return explain_run(
-            run, cache, config.explain.methods, resamples=config.resamples, strict=False
-        )
+        return explain_run(run, cache, methods, resamples=config.resamples, strict=False)
+
+    methods = list(config.explain.methods)
+    if config.trust.run:
+        methods += [name for name in NULLS if name not in methods]
 
     Stage(run.study.path, f"explain {run.name}").run(
         {
             "model": run.digest,
             "cache": cache.digest,
-            "methods": config.explain.methods,
+            "methods": methods,
             "resamples": config.resamples,
         },
         [run.maps, *([] if cache.masks is None else [run.localisation])],

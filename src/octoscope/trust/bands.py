@@ -24,7 +24,7 @@ def band(
         than two patients.
     """
     there = np.isfinite(curves).all(axis=1)
-    weights = resample_patients(patients, resamples, seed).rows(np.flatnonzero(there))
+    weights = resample_patients(list(patients), resamples, seed).rows(np.flatnonzero(there))
     mean, drawn = resampled_mean(curves[there], weights)
     if len(np.unique(patients[there])) < 2:
         nothing = np.full(curves.shape[1], np.nan)

@@ -1,0 +1,82 @@
+"""Which methods find lesions: methods × models × lesion types of an examined study, in Markdown.
+
+    octoscope trust STUDY/runs/* --methods all
+    python benchmarks/lesion_table.py STUDY
+
+Every number is mass on the lesion as a multiple of what a map that is constant over the retina
+puts there, with its 95 % interval over patients. In bold: it puts more there than the strongest of
+the four null maps (centre, edges, brightness, noise) on the same scans, by the interval of the
+paired difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from octoscope.attribution.registry import METHODS
+from octoscope.files import read_json
+from octoscope.trust.scoreboard import BEATS
+from octoscope.trust.scores import ANY_LESION, lift_summary, read_scores
+
+CHANCE, METRIC = "retina", "relevance_mass_retina"
+
+
+def lifts(study: Path) -> pd.DataFrame:
+    """Return the lift over a map constant over the retina by model, method and lesion type."""
+    paths = sorted(study.glob("runs/*/scores.parquet"))
+    if not paths:
+        raise SystemExit(f"{study}: holds no scores; run octoscope trust on its runs first")
+    return pd.concat([_of_run(path.parent) for path in paths], ignore_index=True)
+
+
+def _of_run(run: Path) -> pd.DataFrame:
+    """Return the lifts of one run, with the verdict of its card beside them."""
+    found = lift_summary(read_scores(run / "scores.parquet"), chance=CHANCE)
+    board = pd.DataFrame(read_json(run / "trust.json")["scoreboard"])
+    board = board[board["metric"] == METRIC][["method", "lesion", "verdict"]]
+    return found.drop(columns="verdict").merge(board, on=["method", "lesion"], how="left")
+
+
+def table(found: pd.DataFrame) -> Iterator[str]:
+    """Yield the lines of the table: a row per model and method, best first, nulls last."""
+    kinds = [ANY_LESION, *sorted(set(found["lesion"]) - {ANY_LESION})]
+    counts = found.groupby("lesion")[["scans", "patients"]].max()
+    heads = [
+        f"{name.replace('_', ' ')} ({counts.loc[name, 'patients']} patients)" for name in kinds
+    ]
+    yield f"| model | method | {' | '.join(heads)} |"
+    yield f"|---|---|{'---:|' * len(kinds)}"
+    for model, own in found.groupby("model", sort=False):
+        overall = own[own["lesion"] == ANY_LESION].set_index("method")["lift"]
+        order = sorted(
+            overall.index, key=lambda name: (METHODS[name].family == "null", -overall[name])
+        )
+        for method in order:
+            cells = [_cell(own, method, kind) for kind in kinds]
+            yield f"| {model} | {METHODS[method].title} | {' | '.join(cells)} |"
+
+
+def _cell(own: pd.DataFrame, method: str, kind: str) -> str:
+    """Return a lift with its interval, in bold where it beats all nulls."""
+    rows = own[(own["method"] == method) & (own["lesion"] == kind)]
+    if rows.empty or not np.isfinite(rows.iloc[0]["lift"]):
+        return "–"
+    row = rows.iloc[0]
+    text = f"{row['lift']:.2f} [{row['lift_low']:.2f}, {row['lift_high']:.2f}]"
+    return f"**{text}**" if row["verdict"] == BEATS else text
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("study", type=Path)
+    print("\n".join(table(lifts(parser.parse_args().study))))
+
+
+if __name__ == "__main__":
+    main()

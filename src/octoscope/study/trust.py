@@ -1,0 +1,153 @@
+"""Examine trained models: every part a stage of its own, and from them the trust card.
+
+What was measured is kept part by part (``runs/RUN/trust``), so that an interruption loses one
+part at most. The card (``trust.json``) is put together from the parts each time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+import pandas as pd
+import torch
+
+from octoscope.attribution.registry import METHODS, methods_for, methods_named, sorted_out
+from octoscope.attribution.store import MapStore
+from octoscope.data.cache import ScanCache
+from octoscope.errors import OctoscopeError
+from octoscope.files import read_json, write_json
+from octoscope.models.classifier import Classifier
+from octoscope.study.config import TrustSettings
+from octoscope.study.evaluate import rows_of
+from octoscope.study.examined import Examined, whole_methods
+from octoscope.study.explain import explain_run
+from octoscope.study.explainable import AXES
+from octoscope.study.folder import RunFolder, StudyFolder
+from octoscope.study.stage import Stage
+from octoscope.study.trust_card import card_of
+from octoscope.study.trust_models import between_models
+from octoscope.study.trust_parts import TASKS, Task
+from octoscope.trust.scores import read_scores, save_scores
+
+NULLS = tuple(name for name, method in METHODS.items() if method.family == "null")
+"""The maps that know no model."""
+
+
+def trust_runs(
+    runs: Sequence[RunFolder],
+    cache: ScanCache,
+    methods: str | Sequence[str],
+    settings: TrustSettings,
+    *,
+    resamples: int = 2000,
+    strict: bool = True,
+) -> None:
+    """Examine runs of one study on its validation scans and write their trust cards.
+
+    Writes ``trust.json`` and ``trust.parquet`` into every run, and ``trust.json`` into the study:
+    how far the models agree.
+
+    Args:
+        runs: Finished runs.
+        cache: The cache of their study.
+        methods: Registry keys or families; the null maps are always among them.
+        settings: How much is measured.
+        resamples: Bootstrap resamples of the patients.
+        strict: Refuse a method that is asked for by its own name and not defined for a model.
+
+    Raises:
+        OctoscopeError: If the runs are of several studies, or a method is unknown or not defined.
+    """
+    studies = {run.study.path.resolve() for run in runs}
+    if len(studies) > 1:
+        names = ", ".join(str(path) for path in sorted(studies))
+        raise OctoscopeError(f"the runs are of several studies ({names}); examine one at a time")
+    examined = [
+        examine(run, cache, methods, settings, resamples=resamples, strict=strict) for run in runs
+    ]
+    write_json(StudyFolder(runs[0].study.path).trust, between_models(examined))
+
+
+def examine(
+    run: RunFolder,
+    cache: ScanCache,
+    methods: str | Sequence[str],
+    settings: TrustSettings,
+    *,
+    resamples: int,
+    strict: bool,
+) -> Examined:
+    """Measure every part that is not there yet, and write the card of one run."""
+    names = _with_nulls(run, methods, strict=strict)
+    if not _explained(run, cache, names):
+        explain_run(run, cache, names, resamples=resamples)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    examined = Examined(run, cache, settings, whole_methods(names), device)
+    for name, task in TASKS.items():
+        if task.wanted(settings):
+            _measured(examined, name, task)
+    _write_card(examined, resamples)
+    return examined
+
+
+def _with_nulls(run: RunFolder, methods: str | Sequence[str], *, strict: bool) -> list[str]:
+    """Return the methods asked for that are defined for a run's model, and the null maps."""
+    classifier = Classifier.load(run.model)
+    if strict:
+        defined, _ = methods_for(classifier, methods, AXES)
+    else:
+        defined, _ = sorted_out(classifier, methods_named(methods), AXES)
+    return list(dict.fromkeys([*(method.name for method in defined), *NULLS]))
+
+
+def _explained(run: RunFolder, cache: ScanCache, methods: Sequence[str]) -> bool:
+    """Say whether all maps of the validation scans are there, and scored where they can be."""
+    if not run.maps.exists() or not run.predictions("val").is_file():
+        return False
+    store, rows = MapStore.open(run.maps, read_only=True), rows_of(cache, "val")
+    if not all(name in store.methods and store.written(name, rows).all() for name in methods):
+        return False
+    if cache.masks is None or not run.scores.is_file():
+        return cache.masks is None or run.localisation.is_file()
+    return set(read_scores(run.scores)["method"]) >= set(whole_methods(methods))
+
+
+def _measured(examined: Examined, name: str, task: Task) -> None:
+    """Measure one part, unless it was measured for the same model, scans, methods and settings."""
+    run = examined.run
+    block, scores = run.trust_part(f"{name}.json"), run.trust_part(f"{name}.parquet")
+
+    def work() -> str:
+        part = task.measure(examined)
+        scores.unlink(missing_ok=True)
+        if part.scores is not None:
+            save_scores(part.scores, scores)
+        write_json(block, part.block)
+        return part.said
+
+    settings = asdict(examined.settings)
+    inputs = {
+        "model": run.digest,
+        "cache": examined.cache.digest,
+        "methods": list(examined.methods),
+        "settings": {key: settings[key] for key in task.uses},
+    }
+    Stage(run.study.path, f"trust {run.name} {name}").run(inputs, [block], work)
+
+
+def _write_card(examined: Examined, resamples: int) -> None:
+    """Put the card of a run together from its parts."""
+    run = examined.run
+    blocks: dict[str, Any] = {}
+    tables = [read_scores(run.scores)] if run.scores.is_file() else []
+    for name, task in TASKS.items():
+        if not task.wanted(examined.settings):
+            continue
+        blocks[name] = read_json(run.trust_part(f"{name}.json"))
+        if (path := run.trust_part(f"{name}.parquet")).is_file():
+            tables.append(read_scores(path))
+    scores = pd.concat(tables, ignore_index=True)
+    save_scores(scores, run.trust_scores)
+    write_json(run.trust, card_of(examined, scores, blocks, resamples=resamples))
