@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
 from octoscope.data.cache import ScanCache
+from octoscope.files import read_json
+from octoscope.report import build_report
+from octoscope.report.figures.heatmap import heat_map
+from octoscope.report.figures.probes import Effect
+from octoscope.report.figures.roles import roles
+from octoscope.report.files import StudyFiles
+from octoscope.report.html import environment
+from octoscope.report.trust import pictured, trust_section
+from octoscope.report.trust_scoreboard import written
 
 METHODS = {
     "gradcam": "Grad-CAM",
@@ -277,3 +291,298 @@ def trusted_study(
     write_plain(out / "runs" / "vit_tiny-seed0" / "trust.json", short)
     write_plain(out / "trust.json", of_the_study(["resnet10t", "vit_tiny"]))
     return Path(out)
+
+
+@pytest.fixture(scope="module")
+def page(trusted_study: Path) -> str:
+    return build_report(trusted_study).read_text(encoding="utf-8")
+
+
+def section(page: str, name: str = "trust") -> str:
+    start = page.index(f'<section id="{name}">')
+    return page[start : page.index("</section>", start)]
+
+
+def plain(html: str) -> str:
+    """Text without tags and pictures, as it is read."""
+    text = re.sub(r"<[^>]*>", " ", html)
+    return " ".join(text.replace("&#39;", "'").replace("&#34;", '"').replace("&lt;", "<").split())
+
+
+def figures(html: str) -> dict[str, bytes]:
+    found = re.findall(r'<img src="data:image/svg\+xml;base64,([^"]+)" alt="([^"]*)"', html)
+    return {alt: base64.b64decode(content) for content, alt in found}
+
+
+def test_a_card_tells_verdict_numbers_and_blocks_in_order(trusted_study: Path, page: str) -> None:
+    html = section(page)
+    said = read_json(trusted_study / "runs" / "resnet10t-seed0" / "trust.json")
+    text = plain(html)
+    assert text.index("do not trust") < text.index(said["verdict"]["headline"])
+    for sentence in said["verdict"]["sentences"]:
+        assert sentence in text
+    heads = ("Scoreboard:", "Faithfulness:", "Anatomy:", "Shortcut probes:", "Sanity:",
+             "Agreement:", "Clusters:", "Failures:", "Consensus:")  # fmt: skip
+    places = [text.index(head) for head in heads]
+    assert places == sorted(places)
+    assert "Measured on 64 scans of 32 patients of the validation split." in text
+    assert '<a href="#trust">' in page
+
+
+def test_the_scoreboard_shows_every_number_of_the_file(trusted_study: Path, page: str) -> None:
+    html = section(page)
+    card = html[: html.index("vit_tiny, seed 0")]
+    said = read_json(trusted_study / "runs" / "resnet10t-seed0" / "trust.json")
+    for row in said["scoreboard"]:
+        if row["value"] is not None:
+            value, low, high = written(row["value"], row["low"], row["high"])
+            assert f"<b>{value}</b>" in card and f"[{low}, {high}]" in card
+    for one in said["probes"]:
+        assert one["sentence"] in plain(card)
+    for place in range(len(EVERY)):
+        assert f"<b>{31.3 + 2.1 * place:.0f}\N{NO-BREAK SPACE}%</b>" in card
+    text = plain(card)
+    assert "consensus with these weights 0.21 [0.19, 0.24]" in text
+    assert "consensus minus best single −0.008 [−0.030, 0.020]" in text
+    assert "Cluster 3 : 3 scans (19\N{NO-BREAK SPACE}%), CNV 2, DME 1" in text.replace(
+        " %", "\N{NO-BREAK SPACE}%"
+    )
+
+
+def rows_of(html: str, kind: str) -> list[str]:
+    """Rows of the first table body of a kind."""
+    start = html.index(f'<tbody class="{kind}">')
+    body = html[start : html.index("</tbody>", start)]
+    return [plain(row) for row in body.split("<tr")[1:]]
+
+
+def test_methods_stand_best_first_and_nulls_below_in_a_group(page: str) -> None:
+    html = section(page)
+    ranked = [row for row in rows_of(html, "ranked") if "is set aside" not in row]
+    assert len(ranked) == len(METHODS)
+    for row, title in zip(ranked, METHODS.values(), strict=True):
+        assert title in row
+    floors = rows_of(html, "floors")
+    assert "they know no model" in floors[0]
+    assert [title in row for row, title in zip(floors[1:], NULLS.values(), strict=True)] == [1] * 4
+    assert html.index('class="ranked"') < html.index('class="floors"')
+
+
+def test_what_does_not_beat_the_nulls_says_so_in_words_and_by_a_symbol(page: str) -> None:
+    ranked = [row for row in rows_of(section(page), "ranked") if "is set aside" not in row]
+    assert ranked[0].count("✓") == 5 and "nulls on 5" in ranked[0]
+    assert "≈ not told from edges of the scan" in ranked[6]
+    assert "✗ worse than edges of the scan" in ranked[7]
+    assert "? too few patients" in ranked[5]
+    assert all("null_edges" not in row for row in ranked), "the null's key is not for readers"
+
+
+def test_a_gated_method_is_grey_with_its_reason_beneath(page: str) -> None:
+    html = section(page)
+    gated = html.index('<tr class="gated">')
+    reason = html.index('<tr class="gated reason">')
+    assert "Guided backpropagation" in html[gated:reason]
+    assert f"Guided backpropagation is set aside: {GATED}" in plain(html[reason : reason + 400])
+
+
+def test_probes_that_fire_come_first_and_reach_the_headline(page: str) -> None:
+    html = section(page)
+    states = re.findall(r"(✗ fires|✓ quiet|\? not judged)</span>", html)
+    assert states == ["✗ fires"] * 2 + ["✓ quiet"] * 4 + ["? not judged"] * 2
+    headline = section(page, "headline")
+    text = plain(headline)
+    assert "Can it be believed? resnet10t: do not trust it" in text
+    assert "Can it be believed? vit_tiny: with caution." in text
+    for fired in PROBES[:2]:
+        assert f"Shortcut probe fires for resnet10t, seed 0: {fired[1]}" in text
+    assert "Borders blanked" not in text
+    assert re.search(r'<li class="bad">Can it be believed\? resnet10t', headline)
+    assert re.search(r'<li class="warning">Can it be believed\? vit_tiny', headline)
+
+
+def test_the_figures_are_sound_hold_their_lines_and_fetch_nothing(page: str) -> None:
+    found = figures(section(page))
+    assert len(found) == 10
+    for alt, content in found.items():
+        root = ElementTree.fromstring(content)
+        assert len(content) > 10_000, alt
+        assert float(root.attrib["width"].removesuffix("pt")) <= 7.25 * 72, alt
+        ids = {element.get("id") for element in root.iter()}
+        for element in root.iter():
+            for key, value in element.attrib.items():
+                if key.endswith("href"):
+                    assert value[1:] in ids, (alt, value)
+    bare = re.sub(r"base64,[A-Za-z0-9+/=]+", "", section(page))
+    assert "http:" not in bare and "https:" not in bare and "<script" not in bare
+    assert len(page) < 12 * 2**20
+
+
+def test_the_gallery_shows_scan_map_lesions_and_value(trusted_study: Path, page: str) -> None:
+    html = section(page)
+    start = html.index('<div class="small gallery">')
+    gallery = html[start : html.index("Consensus:", start)]
+    said = read_json(trusted_study / "runs" / "resnet10t-seed0" / "trust.json")["gallery"][0]
+    assert gallery.count('<img src="data:image/png') == len(said["worst"]) == 10
+    text = plain(gallery)
+    places = [text.index(one["scan"]) for one in said["worst"]]
+    assert places == sorted(places)
+    for one in said["worst"]:
+        assert f"{written(one['value'])[0]} · {one['label']}" in text
+        assert f'class="view small-{one["row"]}"' in gallery
+        assert f".small-{one['row']} {{ background-image" in page
+    assert "<path d=" in gallery
+
+
+DRAWN = (
+    "trust_curves.perturbation_curves", "trust_curves.randomisation_lines",
+    "trust_places.zone_bars", "trust_places.probe_forest", "trust_agreement.heat_map",
+    "trust_gallery.cluster_scatter",
+)  # fmt: skip
+
+
+@pytest.fixture
+def copied(trusted_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the study whose figures are drawn in no time."""
+
+    def drawn(self: Figure, out: BinaryIO, **options: object) -> None:
+        out.write(b"<svg/>")
+
+    monkeypatch.setattr(Figure, "savefig", drawn)
+    for name in DRAWN:
+        monkeypatch.setattr(f"octoscope.report.{name}", lambda *args, **options: b"<svg/>")
+    return Path(shutil.copytree(trusted_study, tmp_path / "study"))
+
+
+BLOCKS = ("metrics", "methods", "scoreboard", "ranking", "curves", "randomisation", "agreement",
+          "zones", "probes", "clusters", "consensus", "gallery", "verdict", "classes")  # fmt: skip
+
+
+def test_any_block_may_be_missing_null_or_empty(copied: Path) -> None:
+    full = read_json(copied / "runs" / "resnet10t-seed0" / "trust.json")
+    study = StudyFiles.read(copied)
+    study.__dict__["trust"] = {}
+    study.models["vit_tiny"][0].__dict__["trust"] = {}
+    run = study.models["resnet10t"][0]
+    template = environment().get_template("trust.html.j2")
+    cut = [{name: said for name, said in full.items() if name != block} for block in BLOCKS]
+    empty = [{"run": "x", **dict.fromkeys(BLOCKS, nothing)} for nothing in (None, {}, [], 3)]
+    for said in (*cut, *empty):
+        run.__dict__["trust"] = said
+        text = plain(template.render(trust=trust_section(study)))
+        missing = set(full) - set(said)
+        assert text.startswith("Can it be believed?"), missing
+        assert "None" not in text.replace("moved by None", ""), missing
+        assert "nan" not in re.findall(r"\w+", text), missing
+
+
+def test_a_card_of_nothing_says_what_was_not_measured(copied: Path) -> None:
+    write_plain(copied / "runs" / "resnet10t-seed0" / "trust.json", {"run": "resnet10t-seed0"})
+    (copied / "runs" / "vit_tiny-seed0" / "trust.json").unlink()
+    (copied / "trust.json").unlink()
+    html = section(build_report(copied).read_text(encoding="utf-8"))
+    assert html.count("Not measured") == 5
+    for said in ("No metric was measured", "No probe was run", "No scans were listed",
+                 "No consensus was made", "no verdict"):  # fmt: skip
+        assert said in html
+
+
+def test_a_study_without_trust_has_no_section_and_says_so(copied: Path) -> None:
+    for path in (copied / "runs").glob("*/trust.json"):
+        path.unlink()
+    page = build_report(copied).read_text(encoding="utf-8")
+    assert 'id="trust"' not in page and '"#trust"' not in page
+    assert "was not measured" in page
+
+
+def test_texts_are_escaped(copied: Path) -> None:
+    bad = "<script>alert(1)</script>\" onmouseover='x'"
+    path = copied / "runs" / "resnet10t-seed0" / "trust.json"
+    said = read_json(path)
+
+    def poisoned(value: Any, key: str = "") -> Any:
+        if isinstance(value, dict):
+            return {name: poisoned(part, name) for name, part in value.items()}
+        if isinstance(value, list):
+            return [poisoned(part, key) for part in value]
+        kept = ("method", "metric", "believe", "null", "lesion", "run", "model", "methods")
+        return f"{bad}{value}" if isinstance(value, str) and key not in kept else value
+
+    write_plain(path, poisoned(said))
+    page = build_report(copied).read_text(encoding="utf-8")
+    assert page.count("<script") == 1, "the report's own"
+    assert not re.findall(r"<[^>]*\sonmouseover=", re.sub(r'"[^"]*"', '""', page))
+    assert "&lt;script&gt;alert(1)" in section(page)
+
+
+def test_pictures_stop_at_their_bytes_and_the_rest_is_counted(copied: Path) -> None:
+    study = StudyFiles.read(copied)
+    whole, cut = trust_section(study), trust_section(study, 30_000)
+    assert whole is not None and cut is not None
+    assert whole["left_out"] == 0 and cut["left_out"] > 0
+    shown = [one["picture"] for one in cut["cards"][0]["gallery"]["scans"]]
+    assert shown[0] is not None and shown[-1] is None
+    none = trust_section(study, 0)
+    assert none is not None and none["scans"] == {} and none["left_out"] >= 10
+    assert pictured(None) == 0
+
+
+def test_maps_that_were_not_kept_leave_the_scan(copied: Path) -> None:
+    shutil.rmtree(copied / "runs" / "resnet10t-seed0" / "maps.zarr")
+    found = trust_section(StudyFiles.read(copied))
+    assert found is not None
+    picture = found["cards"][0]["gallery"]["scans"][0]["picture"]
+    assert picture["image"] is None and picture["warning"] == "this map was not kept"
+
+
+def test_further_seeds_are_told_in_a_line(copied: Path) -> None:
+    first = copied / "runs" / "resnet10t-seed0"
+    other = Path(shutil.copytree(first, copied / "runs" / "resnet10t-seed1"))
+    write_plain(other / "run.json", {**read_json(first / "run.json"), "seed": 1})
+    said = read_json(first / "trust.json")
+    verdict = {"level": "no objection found", "headline": "All is well."}
+    write_plain(other / "trust.json", {**said, "verdict": verdict})
+    found = trust_section(StudyFiles.read(copied))
+    assert found is not None and len(found["cards"]) == 2
+    assert found["cards"][0]["others"][0]["kind"] == "good"
+    assert found["cards"][0]["others"][0]["name"] == "resnet10t, seed 1"
+
+
+def test_numbers_keep_the_digits_that_matter() -> None:
+    assert written(0.834, 0.7, 0.9) == ["0.83", "0.70", "0.90"]
+    assert written(0.0123) == ["0.012"]
+    assert written(-0.0084, -0.03, 0.02) == ["−0.008", "−0.030", "0.020"]
+    assert written(0.00019, 0.00018, 0.0002) == ["1.9e-04", "1.8e-04", "2.0e-04"]
+    assert written(-0.001, 0.5) == ["0.00", "0.50"], "no minus before zero"
+    assert written(1234.5) == ["1.2e+03"] and written(float("nan")) == ["–"]
+
+
+def test_effects_share_a_scale_from_harmless_to_limit() -> None:
+    above = Effect("a", 0.58, 0.5, 0.7, harmless=0.25, limit=0.4, fires=True, words="")
+    below = Effect("b", 0.8, 0.7, 0.9, harmless=1.0, limit=0.9, fires=True, words="")
+    assert above.scaled(0.25) == below.scaled(1.0) == 0
+    assert above.scaled(0.4) == below.scaled(0.9) == 1
+    assert below.scaled(0.8) == pytest.approx(2), "a limit below harmless points the same way"
+    assert Effect("c", 0.1, 0, 0, harmless=0.0, limit=0.0, fires=False, words="").scaled(0.1) == 0.1
+
+
+def test_the_best_have_colours_the_nulls_are_grey_and_the_rest_is_counted() -> None:
+    names = [f"m{place}" for place in range(16)] + ["n0", "n1"]
+    drawn = roles(names, {"n0", "n1"}, {})
+    coloured = [name for name in names if drawn[name].named and drawn[name].dash != ":"]
+    assert coloured == names[:7]
+    lines = {(drawn[name].tint, str(drawn[name].dash)) for name in coloured}
+    assert len(lines) == 7, "each its own line"
+    assert drawn["n0"].tint == drawn["n1"].tint and drawn["n0"].dash == ":"
+    assert not any(drawn[name].named or drawn[name].band for name in names[7:16])
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_heat_maps_fit_the_page_and_leave_unknown_cells_empty(count: int) -> None:
+    values = np.full((count, count), 0.42)
+    values[0, 1] = np.nan
+    names = [f"a method with a very long name, number {place}" for place in range(count)]
+    svg = heat_map(values, names, names)
+    root = ElementTree.fromstring(svg)
+    assert float(root.attrib["width"].removesuffix("pt")) <= 7.25 * 72
+    cells = re.findall(rb"<!-- (?:0)?\.42 -->", svg)
+    assert len(cells) == count * count - 1

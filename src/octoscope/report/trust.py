@@ -18,8 +18,10 @@ from octoscope.report.trust_scoreboard import scoreboard_tables, with_bounds
 MOST_PICTURES = 2 * 2**20
 """Bytes of the small pictures as they stand in the page."""
 
-MOST_BYTES = 9 * 2**20
-"""Of all pictures of scans and maps in the page, so that the report stays below about 12 MB."""
+MOST_BYTES = 10 * 2**20
+"""Of all figures and pictures of this section and the explanations in the page."""
+
+SVG = "data:image/svg"
 
 SYMBOLS = {"good": "✓", "warning": "!", "bad": "✗", "plain": "?"}
 
@@ -36,12 +38,17 @@ def trust_section(study: StudyFiles, most: int = MOST_PICTURES) -> dict[str, Any
     models = trusted(study)
     if not models:
         return None
-    album = Album(max(0, min(most, MOST_PICTURES)))
-    cards = [_card(seeds, album) for seeds in models]
     titles = {name: title for seeds in models for name, title in seeds[0].titles.items()}
+    cards = [_measured(seeds) for seeds in models]
+    agreed = agreement_of_models(study, titles)
+    drawn = _figure_bytes([cards, agreed])
+    album = Album(max(0, min(most - drawn, MOST_PICTURES)))
+    for card, (trust, *_) in zip(cards, models, strict=True):
+        card["gallery"] = gallery_block(trust, album)
+        card["clusters"] = clusters_block(trust, album)
     return {
         "cards": cards,
-        "models": agreement_of_models(study, titles),
+        "models": agreed,
         "scans": album.scans,
         "left_out": album.left_out,
     }
@@ -54,7 +61,17 @@ def pictured(explanations: Mapping[str, Any] | None) -> int:
     return sum(len(panel.image) for panel in panels) + sum(len(image or "") for image in maps)
 
 
-def _card(seeds: list[Trust], album: Album) -> dict[str, Any]:
+def _figure_bytes(content: Any) -> int:
+    """Return the bytes of all figures within nested lists and dictionaries."""
+    if isinstance(content, Mapping):
+        return sum(map(_figure_bytes, content.values()))
+    if isinstance(content, list | tuple):
+        return sum(map(_figure_bytes, content))
+    return len(content) if isinstance(content, str) and content.startswith(SVG) else 0
+
+
+def _measured(seeds: list[Trust]) -> dict[str, Any]:
+    """Return a card without its scans."""
     trust = seeds[0]
     return {
         "name": trust.run.name,
@@ -68,8 +85,6 @@ def _card(seeds: list[Trust], album: Album) -> dict[str, Any]:
         "randomisation": randomisation_figure(trust),
         "gated": [(trust.title(m), why) for m in trust.order if (why := trust.gated(m))],
         "agreement": agreement_block(trust),
-        "gallery": gallery_block(trust, album),  # before the clusters: it has the first pictures
-        "clusters": clusters_block(trust, album),
         "consensus": _consensus(trust),
         "further": [
             sentence

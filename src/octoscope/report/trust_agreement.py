@@ -9,8 +9,8 @@ import numpy as np
 
 from octoscope.report.figures.heatmap import heat_map
 from octoscope.report.files import StudyFiles
-from octoscope.report.html import known, svg_uri
-from octoscope.report.trust_read import Trust, items, mapping, reals, words
+from octoscope.report.html import known
+from octoscope.report.trust_read import Trust, figure_uri, items, mapping, reals, words
 
 MOST_PAIRS = 10
 """Pairs of models beside one another; of more, each model's mean with the others is shown."""
@@ -26,8 +26,8 @@ def agreement_block(trust: Trust) -> dict[str, Any] | None:
         return None
     share = block.get("top_share")
     return {
-        "spearman": None if spearman is None else svg_uri(heat_map(spearman, titles, titles)),
-        "top": None if top is None else svg_uri(heat_map(top, titles, titles, low=0)),
+        "spearman": None if spearman is None else figure_uri(heat_map(spearman, titles, titles)),
+        "top": None if top is None else figure_uri(heat_map(top, titles, titles, low=0)),
         "top_share": share if known(share) else None,
     }
 
@@ -52,7 +52,7 @@ def agreement_of_models(study: StudyFiles, titles: dict[str, str]) -> dict[str, 
         }
         rows = {title: row for title, row in rows.items() if np.isfinite(row).any()}
         table = np.array(list(rows.values()))
-        figures[key] = svg_uri(heat_map(table, list(rows), heads, low=low)) if rows else None
+        figures[key] = figure_uri(heat_map(table, list(rows), heads, low=low)) if rows else None
     if not sentences and not any(figures.values()):
         return None
     return {**figures, "sentences": sentences}

@@ -9,8 +9,7 @@ import numpy as np
 from octoscope.report.figures.perturbation import Curve, Curves, perturbation_curves
 from octoscope.report.figures.randomisation import randomisation_lines
 from octoscope.report.figures.roles import Role, roles
-from octoscope.report.html import svg_uri
-from octoscope.report.trust_read import Trust, items, mapping, reals, words
+from octoscope.report.trust_read import Trust, figure_uri, items, mapping, reals, words
 
 BETTER = {
     "deletion": "the answer should fall fast: lower is better",
@@ -47,7 +46,7 @@ def curves_figure(trust: Trust) -> str | None:
             title = words(about.get("title")) or kind.replace("_", " ")
             axis = words(about.get("x")) or "share of pixels"
             panels.append(Curves(title, BETTER.get(kind, ""), axis, fractions, drawn))
-    return svg_uri(perturbation_curves(panels, drawn_as(trust))) if panels else None
+    return figure_uri(perturbation_curves(panels, drawn_as(trust))) if panels else None
 
 
 def randomisation_figure(trust: Trust) -> str | None:
@@ -63,7 +62,7 @@ def randomisation_figure(trust: Trust) -> str | None:
     if not stages or not found:
         return None
     ordered = {title: found[title] for title in SIMILARITIES.values() if title in found}
-    return svg_uri(randomisation_lines(stages, ordered, drawn_as(trust)))
+    return figure_uri(randomisation_lines(stages, ordered, drawn_as(trust)))
 
 
 def _curve(said: dict[str, Any], count: int) -> Curve:

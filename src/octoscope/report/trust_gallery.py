@@ -7,9 +7,17 @@ from typing import Any
 import numpy as np
 
 from octoscope.report.figures.clusters import cluster_scatter
-from octoscope.report.html import svg_uri
 from octoscope.report.trust_pictures import Album
-from octoscope.report.trust_read import Trust, entries, items, mapping, real, reals, words
+from octoscope.report.trust_read import (
+    Trust,
+    entries,
+    figure_uri,
+    items,
+    mapping,
+    real,
+    reals,
+    words,
+)
 from octoscope.report.trust_scoreboard import written
 
 MOST_WORST = 12
@@ -94,4 +102,4 @@ def _scatter(said: dict[str, Any], clusters: list[dict[str, Any]]) -> str | None
         number: f"cluster {number}" + (f" ({scans[number]} scans)" if scans.get(number) else "")
         for number in numbers
     }
-    return svg_uri(cluster_scatter(np.array(points), members, names))
+    return figure_uri(cluster_scatter(np.array(points), members, names))

@@ -7,8 +7,8 @@ from typing import Any
 
 from octoscope.report.figures.probes import Effect, probe_forest
 from octoscope.report.figures.zones import zone_bars
-from octoscope.report.html import DASH, svg_uri
-from octoscope.report.trust_read import Trust, items, mapping, real, reals, words
+from octoscope.report.html import DASH
+from octoscope.report.trust_read import Trust, figure_uri, items, mapping, real, reals, words
 from octoscope.report.trust_scoreboard import written
 
 ALL = "all"
@@ -59,7 +59,7 @@ def _by_class(
 
 
 def _bars(bars: list[tuple[str, list[float]]], names: list[str], titles: list[str]) -> str:
-    return svg_uri(zone_bars(bars, names, titles))
+    return figure_uri(zone_bars(bars, names, titles))
 
 
 def _values(said: Any, names: list[str]) -> list[float]:
@@ -89,7 +89,7 @@ def probes_block(trust: Trust) -> dict[str, Any] | None:
         "rows": rows,
         "fired": sum(row["state"] == "fires" for row in rows),
         "run": sum(row["state"] != "not judged" for row in rows),
-        "figure": svg_uri(probe_forest(effects)) if effects else None,
+        "figure": figure_uri(probe_forest(effects)) if effects else None,
     }
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from octoscope.report.figures.lean import lean
 from octoscope.report.files import RunFiles, StudyFiles
-from octoscope.report.html import known
+from octoscope.report.html import known, svg_uri
 
 NAN = float("nan")
 
@@ -39,6 +40,11 @@ def real(value: Any) -> float:
 def reals(value: Any) -> list[float]:
     """Return the numbers of a list, NaN for what is none."""
     return [real(entry) for entry in items(value)]
+
+
+def figure_uri(svg: bytes) -> str:
+    """Return a figure as a data URI of few bytes."""
+    return svg_uri(lean(svg))
 
 
 def words(value: Any) -> str:
@@ -120,8 +126,8 @@ class Trust:
         return bool(mapping(self.methods.get(method)).get("null"))
 
     def gated(self, method: str) -> str:
-        """Return why a method failed the sanity checks, '' if it did not."""
-        return words(mapping(self.methods.get(method)).get("gated"))
+        """Return why a method failed the sanity checks, '' if it did not or knows no model."""
+        return "" if self.is_null(method) else words(mapping(self.methods.get(method)).get("gated"))
 
     def metric_title(self, metric: str) -> str:
         """Return a metric's name in running text."""
