@@ -7,8 +7,8 @@ several strengths. How much a model hangs on its shortcut is measured with what 
 have: the very same validation scans rendered anew with the artefact taken away, and with it given
 to the other classes instead. The probes see neither. Interrupted, it goes on where it stopped.
 
-Limits of the probes were set on the clean studies of even number; those of odd number are the
-held-out check. Written below the folder: probes.csv (a row per model), findings.csv (a row
+The clean studies numbered 0 to 5 were seen before the limit of the transplant was set; of the
+others, those of odd number are the held-out check. Written below the folder: probes.csv (a row per model), findings.csv (a row
 per model and probe) and table.md, which is printed as well.
 """
 
@@ -48,6 +48,8 @@ KINDS: tuple[Kind, ...] = ("marker", "border", "size", "device")
 STRENGTHS = (0.6, 0.8, 1.0)
 SEEDS = (0, 1)
 CLEAN = 20
+SEEN = 105
+"""Clean seeds up to this one were seen before limits were set."""
 MOVED = 0.1
 """From here on a shortcut must be flagged: balanced accuracy that it moves."""
 
@@ -292,12 +294,12 @@ def table_of(records: list[dict[str, Any]]) -> str:
     planted = [record for record in records if record["kind"] != "clean"]
     moved = [record for record in planted if moved_by(record) >= MOVED]
     unmoved = [record for record in planted if moved_by(record) < MOVED]
-    held_out = [record for record in clean if record["seed"] % 2]
+    held_out = [r for r in clean if r["seed"] % 2 and r["seed"] > SEEN]
     lines += [
         "",
         f"- shortcut moves balanced accuracy by {100 * MOVED:g} points or more: {_share(moved)}",
         f"- shortcut planted, moves less than that: {_share(unmoved)}",
-        f"- clean: {_share(clean)}; of the held-out ones of odd number: {_share(held_out)}",
+        f"- clean: {_share(clean)}; of the held-out ones: {_share(held_out)}",
         "",
         "| probe | fires where moved | fires on clean | not judged |",
         "|---|---|---|---|",
