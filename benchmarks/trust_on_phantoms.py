@@ -8,8 +8,8 @@ have: the very same validation scans rendered anew with the artefact taken away,
 to the other classes instead. The probes see neither. Interrupted, it goes on where it stopped.
 
 The clean studies numbered 0 to 5 were seen before the limit of the transplant was set; of the
-others, those of odd number are the held-out check. Written below the folder: probes.csv (a row per model), findings.csv (a row
-per model and probe) and table.md, which is printed as well.
+others, those of odd number are the held-out check. Written below the folder: probes.csv (a row
+per model), findings.csv (a row per model and probe) and table.md, which is printed as well.
 """
 
 from __future__ import annotations
