@@ -11,14 +11,24 @@ and on scans cropped to the retina band. The shortcut probes then examine both.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
+from octoscope.evaluation.predict import predict
+from octoscope.evaluation.terminal import said
+from octoscope.models.classifier import Classifier
 from octoscope.scans.framing import Framing
 from octoscope.study.config import StudyConfig
+from octoscope.study.evaluate import evaluate_run
+from octoscope.study.folder import RunFolder, StudyFolder
 from octoscope.study.study import run_study
+from octoscope.study.subject import subject_of
 from octoscope.training.recipe import Recipe
+from octoscope.trust.probes.probe import Finding
+from octoscope.trust.probes.run import probe_model
 
 FRAMINGS = {
     "whole frames": Framing(height=128, width=256, mode="pad", wedges="keep"),
@@ -74,6 +84,25 @@ def trained(framing: str, table: Path, folder: Path) -> Path:
     return run_study(config, until="train")
 
 
+def probed(study: Path) -> tuple[str, list[Finding]]:
+    """Return the validation accuracy of a study's network, and what the probes find."""
+    run = RunFolder.open(StudyFolder(study).runs[0])
+    cache = run.open_cache()
+    metrics = evaluate_run(run, cache)
+    classifier = Classifier.load(run.model)
+    subject = subject_of(cache, partial(predict, classifier, quiet=True))
+    return said(metrics["overall"]["balanced_accuracy"]), probe_model(subject)
+
+
+def lines(framing: str, found: tuple[str, list[Finding]]) -> Iterator[str]:
+    """Yield a row of the table per probe."""
+    accuracy, findings = found
+    for one in findings:
+        fires = {True: "**yes**", False: "no", None: "not judged"}[one.fires]
+        effect = f"{one.effect:.2f} [{one.low:.2f}, {one.high:.2f}]"
+        yield f"| {framing} | {accuracy} | {one.title} | {effect} | {fires} |"
+
+
 def main() -> None:
     """Train, probe and print."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -81,8 +110,11 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("studies/frame-shortcut"))
     options = parser.parse_args()
     table = joined(options.data, options.folder / "table.csv")
+    print("| framing | balanced accuracy | probe | effect | fires |")
+    print("|---|---|---|---|---|")
     for framing in FRAMINGS:
-        trained(framing, table, options.folder)
+        for line in lines(framing, probed(trained(framing, table, options.folder))):
+            print(line)
 
 
 if __name__ == "__main__":

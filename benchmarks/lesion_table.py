@@ -1,6 +1,6 @@
-"""Which methods find lesions: methods × models × lesion types of an examined study, in Markdown.
+"""Which methods find lesions: methods × models × lesion types of a study, in Markdown.
 
-    octoscope trust STUDY/runs/* --methods all
+    octoscope explain STUDY/runs/RUN --methods all        (each run of it)
     python benchmarks/lesion_table.py STUDY
 
 Every number is mass on the lesion as a multiple of what a map that is constant over the retina
@@ -19,27 +19,28 @@ import numpy as np
 import pandas as pd
 
 from octoscope.attribution.registry import METHODS
-from octoscope.files import read_json
-from octoscope.trust.scoreboard import BEATS
+from octoscope.trust.registry import METRICS
+from octoscope.trust.scoreboard import BEATS, scoreboard
 from octoscope.trust.scores import ANY_LESION, lift_summary, read_scores
 
 CHANCE, METRIC = "retina", "relevance_mass_retina"
+NULLS = [name for name, method in METHODS.items() if method.family == "null"]
 
 
 def lifts(study: Path) -> pd.DataFrame:
     """Return the lift over a map constant over the retina by model, method and lesion type."""
     paths = sorted(study.glob("runs/*/scores.parquet"))
     if not paths:
-        raise SystemExit(f"{study}: holds no scores; run octoscope trust on its runs first")
+        raise SystemExit(f"{study}: holds no scores; run octoscope explain on its runs first")
     return pd.concat([_of_run(path.parent) for path in paths], ignore_index=True)
 
 
 def _of_run(run: Path) -> pd.DataFrame:
-    """Return the lifts of one run, with the verdict of its card beside them."""
-    found = lift_summary(read_scores(run / "scores.parquet"), chance=CHANCE)
-    board = pd.DataFrame(read_json(run / "trust.json")["scoreboard"])
-    board = board[board["metric"] == METRIC][["method", "lesion", "verdict"]]
-    return found.drop(columns="verdict").merge(board, on=["method", "lesion"], how="left")
+    """Return the lifts of one run, and on which the method beats the null maps."""
+    scores = read_scores(run / "scores.parquet")
+    board = scoreboard(scores, {METRIC: METRICS[METRIC]}, NULLS)
+    found = lift_summary(scores, chance=CHANCE).drop(columns="verdict")
+    return found.merge(board[["method", "lesion", "verdict"]], on=["method", "lesion"], how="left")
 
 
 def table(found: pd.DataFrame) -> Iterator[str]:

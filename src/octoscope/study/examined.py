@@ -26,7 +26,6 @@ from octoscope.study.folder import RunFolder
 from octoscope.study.spread import spread
 from octoscope.study.stored import StoredMaps, as_images
 from octoscope.trust.metric import Metric
-from octoscope.trust.probes.probe import Scans
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,15 +125,6 @@ class Examined:
             "model": info["model"],
             "seed": int(info["seed"]),
         }
-
-    def scans(self, rows: np.ndarray) -> Scans:
-        """Return some rows as the shortcut probes take them."""
-        return Scans(
-            self.cache.images[rows],
-            np.asarray(self.table.targets)[rows],
-            self.patients(rows),
-            self.table.frame.iloc[rows].reset_index(drop=True),
-        )
 
     def tidy(
         self,

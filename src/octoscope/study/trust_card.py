@@ -9,6 +9,7 @@ import pandas as pd
 
 from octoscope.attribution.registry import METHODS
 from octoscope.evaluation.predictions import read_predictions
+from octoscope.files import read_json
 from octoscope.study.examined import Examined
 from octoscope.trust.metric import Metric
 from octoscope.trust.registry import METRICS
@@ -55,6 +56,8 @@ def card_of(
             outside={m: _numbers(share) for m, share in zones.get("outside_retina", {}).items()},
             outside_chance=_number(zones.get("chance_outside_retina")),
             lesions=_lesion_sentences(scores, titles, resamples),
+            accuracy=_accuracy(examined),
+            classes=len(examined.table.classes),
         )
     )
     rows = examined.some(examined.settings.scans)
@@ -92,6 +95,12 @@ def card_of(
         "gallery": _gallery(examined, scores, metrics, order),
         "verdict": verdict,
     }  # fmt: skip
+
+
+def _accuracy(examined: Examined) -> dict[str, Any] | None:
+    """Return the balanced accuracy on validation with its interval, if it was evaluated."""
+    path = examined.run.metrics("val")
+    return read_json(path)["overall"]["balanced_accuracy"] if path.is_file() else None
 
 
 def _lesion_sentences(

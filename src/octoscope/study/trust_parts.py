@@ -19,6 +19,7 @@ from octoscope.models.classifier import Classifier
 from octoscope.progress import track
 from octoscope.study.config import TrustSettings
 from octoscope.study.examined import Examined
+from octoscope.study.subject import scans_of, subject_of
 from octoscope.study.twin import train_twin
 from octoscope.trust.agreement import agreement
 from octoscope.trust.bands import band
@@ -27,7 +28,6 @@ from octoscope.trust.faithfulness.scores import METRICS as FAITHFULNESS
 from octoscope.trust.faithfulness.scores import faithfulness
 from octoscope.trust.localisation import in_blocks
 from octoscope.trust.probes.metadata import FRAME, frame_numbers
-from octoscope.trust.probes.probe import Subject
 from octoscope.trust.probes.run import probe_model
 from octoscope.trust.registry import METRICS
 from octoscope.trust.sanity.gate import gate
@@ -181,14 +181,7 @@ def measure_agreement(examined: Examined) -> Part:
 
 def measure_probes(examined: Examined) -> Part:
     """Look for shortcuts that the model takes."""
-    training = np.flatnonzero((examined.table.frame["split"] == "train").to_numpy())
-    subject = Subject(
-        predict=examined.predict,
-        classes=examined.table.classes,
-        scans=examined.scans(examined.rows),
-        training=examined.scans(training) if len(training) else None,
-        fill=examined.cache.framing.fill,
-    )
+    subject = subject_of(examined.cache, examined.predict)
     findings = probe_model(subject, progress=True)
     fired = [finding.title for finding in findings if finding.fires]
     said = f"{len(fired)} of {len(findings)} fire{': ' + ', '.join(fired) if fired else ''}"
@@ -198,7 +191,7 @@ def measure_probes(examined: Examined) -> Part:
 def measure_clusters(examined: Examined) -> Part:
     """Group the maps of the most faithful method by where they lie."""
     rows = examined.rows
-    scans = examined.scans(rows)
+    scans = scans_of(examined.cache, rows)
     means = _faithful(examined).mean()
     method = str(means[[name for name in means.index if METHODS[name].family != "null"]].idxmax())
     artefacts = pd.DataFrame(frame_numbers(scans, examined.cache.framing.fill), columns=list(FRAME))

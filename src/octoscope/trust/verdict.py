@@ -2,8 +2,9 @@
 
 Three levels, by rules that are written here and nowhere else:
 
-- *do not trust*: two or more shortcut probes fire, or one fires and the believed method puts no
-  less of its mass outside the retina than a constant map would.
+- *do not trust*: the model is not known to do better than chance; or two or more shortcut probes
+  fire, or one fires and the believed method puts no less of its mass outside the retina than a
+  constant map would.
 - *caution*: one probe fires; or no method beats the null maps in faithfulness; or the believed
   method puts no less outside the retina than a constant map would; or too few patients to tell.
 - *no objection found*: none of these. It is not proof: a shortcut that no probe knows stays hidden.
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from octoscope.evaluation.terminal import said
 from octoscope.trust.metric import Metric
 from octoscope.trust.scoreboard import BEATS, FEW
 from octoscope.trust.scores import ANY_LESION, shares
@@ -40,6 +42,8 @@ class Evidence:
         outside: Method → ``value, low, high``: the share of its mass outside the retina.
         outside_chance: The share of the frame that is outside the retina.
         lesions: Method → sentence on its mass on lesions, where there are masks.
+        accuracy: ``value, low, high`` of its balanced accuracy on validation, if known.
+        classes: Number of classes.
     """
 
     model: str
@@ -52,6 +56,8 @@ class Evidence:
     outside: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     outside_chance: float = float("nan")
     lesions: Mapping[str, str] = field(default_factory=dict)
+    accuracy: Mapping[str, float | None] | None = None
+    classes: int = 0
 
 
 def verdict_of(evidence: Evidence) -> dict[str, Any]:
@@ -65,18 +71,21 @@ def verdict_of(evidence: Evidence) -> dict[str, Any]:
     stray, on_place = _on_place(evidence, believed)
     flagged, on_probes = _on_probes(evidence)
     enough = not (evidence.board["verdict"] == FEW).any() if len(evidence.board) else False
-    if len(flagged) >= 2 or (flagged and stray):
+    guesses, on_accuracy = _on_accuracy(evidence)
+    if guesses or len(flagged) >= 2 or (flagged and stray):
         level = DISTRUST
     elif flagged or stray or believed is None or not enough:
         level = CAUTION
     else:
         level = NO_OBJECTION
-    sentences = [*on_probes, *on_methods, *on_place]
+    sentences = [*on_accuracy, *on_probes, *on_methods, *on_place]
     if believed is not None and believed in evidence.lesions:
         sentences.append(evidence.lesions[believed])
     return {
         "level": level,
-        "headline": _headline(evidence, level, believed, flagged, stray=stray, enough=enough),
+        "headline": _headline(
+            evidence, level, believed, flagged, guesses=guesses, stray=stray, enough=enough
+        ),
         "sentences": sentences,
         "believe": believed,
         "flagged": flagged,
@@ -89,12 +98,13 @@ def _headline(
     believed: str | None,
     flagged: list[str],
     *,
+    guesses: bool,
     stray: bool,
     enough: bool,
 ) -> str:
     """Return the verdict in one sentence."""
     titles = {str(probe["probe"]): str(probe["title"]) for probe in evidence.probes}
-    reasons = []
+    reasons = ["it is not known to do better than chance"] if guesses else []
     if flagged:
         named = ", ".join(titles[key].lower() for key in flagged)
         plural = "s fire" if len(flagged) > 1 else " fires"
@@ -112,6 +122,18 @@ def _headline(
         )
     start = "do not trust it" if level == DISTRUST else "with caution"
     return f"{evidence.model}: {start}: {'; '.join(reasons)}."
+
+
+def _on_accuracy(evidence: Evidence) -> tuple[bool, list[str]]:
+    """Return whether the model may be guessing, and how well it does in words."""
+    number = evidence.accuracy
+    if number is None or number.get("value") is None or evidence.classes < 2:
+        return False, []
+    chance, low = 1 / evidence.classes, number.get("low")
+    guesses = (number["value"] if low is None else low) <= chance  # type: ignore[operator]
+    return guesses, [
+        f"On validation its balanced accuracy is {said(dict(number))}; chance is {chance:.2f}."
+    ]
 
 
 def _on_methods(evidence: Evidence) -> tuple[str | None, list[str]]:

@@ -1,0 +1,36 @@
+"""A run as the shortcut probes examine it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from octoscope.data.cache import ScanCache
+from octoscope.study.evaluate import rows_of
+from octoscope.trust.probes.probe import Predict, Scans, Subject
+
+
+def subject_of(cache: ScanCache, predict: Predict) -> Subject:
+    """Return a model with the scans of its study; the test split is not looked at.
+
+    Args:
+        cache: The cache that it was trained on.
+        predict: The model.
+    """
+    there = set(cache.table.frame["split"])
+    return Subject(
+        predict=predict,
+        classes=list(cache.table.classes),
+        scans=scans_of(cache, rows_of(cache, "val")),
+        training=scans_of(cache, rows_of(cache, "train")) if "train" in there else None,
+        fill=cache.framing.fill,
+    )
+
+
+def scans_of(cache: ScanCache, rows: np.ndarray) -> Scans:
+    """Return some rows of a cache as the probes take them."""
+    return Scans(
+        images=cache.images[rows],
+        targets=np.asarray(cache.table.targets)[rows],
+        patients=np.asarray(cache.table.groups)[rows].astype(str),
+        frame=cache.table.frame.iloc[rows].reset_index(drop=True),
+    )

@@ -1,0 +1,102 @@
+"""The verdict: its levels by rule, and that its sentences hold its numbers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from octoscope.trust.metric import Metric
+from octoscope.trust.scoreboard import BEATS, FEW
+from octoscope.trust.verdict import CAUTION, DISTRUST, NO_OBJECTION, Evidence, verdict_of
+
+FAITHFUL = Metric("ins", "Insertion", "faithfulness", True, "0…1", "", "", headline=True)
+
+
+def board(**verdicts: str) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"metric": "ins", "lesion": "any", "method": method, "verdict": verdict}
+            for method, verdict in verdicts.items()
+        ]
+    )
+
+
+def order(*methods: str, gated: tuple[str, ...] = ()) -> pd.DataFrame:
+    rows = [
+        {"method": m, "beats": 1, "of": 1, "gated": m in gated, "null": m.startswith("null")}
+        for m in methods
+    ]
+    return pd.DataFrame(rows)
+
+
+def probe(name: str, fires: bool | None) -> dict[str, Any]:
+    return {"probe": name, "title": name.title(), "fires": fires, "sentence": f"{name} found 0.31."}
+
+
+SOUND = Evidence(
+    model="net",
+    board=board(cam=BEATS, other="not told from null_edges", null_edges=""),
+    order=order("cam", "other", "null_edges"),
+    metrics={"ins": FAITHFUL},
+    titles={"cam": "CAM", "other": "Other", "null_edges": "Edges (null)"},
+    probes=[probe("corner", False), probe("border", False)],
+    outside={"cam": {"value": 0.41, "low": 0.36, "high": 0.46}},
+    outside_chance=0.62,
+    lesions={"cam": "CAM puts 31 % on lesions."},
+    accuracy={"value": 0.81, "low": 0.74, "high": 0.88},
+    classes=4,
+)
+
+
+def test_a_sound_model_has_no_objection_and_its_numbers_are_said() -> None:
+    found = verdict_of(SOUND)
+    assert found["level"] == NO_OBJECTION
+    assert found["believe"] == "cam"
+    assert found["flagged"] == []
+    said = " ".join(found["sentences"])
+    for part in ("0.810 [0.740, 0.880]", "chance is 0.25", "41 % [36, 46]", "62 %", "31 %",
+                 "1 of 2 methods", "None of 2"):  # fmt: skip
+        assert part in said
+    assert "net: no objection found" in found["headline"]
+
+
+@pytest.mark.parametrize(
+    ("change", "level", "why"),
+    [
+        ({"probes": [probe("corner", True), probe("border", False)]}, CAUTION, "corner"),
+        ({"probes": [probe("corner", True), probe("border", True)]}, DISTRUST, "2 shortcut"),
+        ({"board": board(cam="worse than null_edges", other="")}, CAUTION, "no method"),
+        ({"outside": {"cam": {"value": 0.7, "low": 0.63, "high": 0.8}}}, CAUTION, "outside"),
+        ({"accuracy": {"value": 0.3, "low": 0.21, "high": 0.4}}, DISTRUST, "chance"),
+        ({"board": board(cam=BEATS, other=FEW)}, CAUTION, "too few"),
+    ],
+)
+def test_each_fault_alone_changes_the_level(change: dict[str, Any], level: str, why: str) -> None:
+    found = verdict_of(replace(SOUND, **change))
+    assert found["level"] == level
+    assert why in found["headline"]
+
+
+def test_a_probe_and_a_stray_map_together_are_enough_for_distrust() -> None:
+    stray = {"cam": {"value": 0.7, "low": 0.63, "high": 0.8}}
+    found = verdict_of(replace(SOUND, probes=[probe("corner", True)], outside=stray))
+    assert found["level"] == DISTRUST
+    assert found["sentences"][1] == "corner found 0.31."
+
+
+def test_a_gated_method_is_never_believed() -> None:
+    gated = replace(
+        SOUND, order=order("other", "cam", "null_edges", gated=("cam",)), gated={"cam": "blind"}
+    )
+    found = verdict_of(gated)
+    assert found["believe"] is None
+    assert any("Set aside by the sanity checks: CAM." in line for line in found["sentences"])
+
+
+def test_a_probe_that_could_not_run_is_named_and_no_alarm() -> None:
+    found = verdict_of(replace(SOUND, probes=[probe("corner", False), probe("border", None)]))
+    assert found["level"] == NO_OBJECTION
+    assert any("Not judged: Border" in line for line in found["sentences"])
