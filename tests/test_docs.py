@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -22,7 +22,14 @@ from octoscope.cli import VERBS, main
 from octoscope.data.augment import Augment
 from octoscope.scans.framing import Framing
 from octoscope.scans.phantom import write_study
+from octoscope.study.config import TrustSettings
+from octoscope.study.trust_parts import TASKS
 from octoscope.training.recipe import Recipe
+from octoscope.trust import verdict
+from octoscope.trust.faithfulness.baselines import Named
+from octoscope.trust.probes.probe import Scans, Subject
+from octoscope.trust.probes.run import PROBES, probe_model
+from octoscope.trust.registry import METRICS
 from timm_families import FAMILIES
 
 REPOSITORY = Path(__file__).parents[1]
@@ -256,6 +263,67 @@ def test_every_option_is_in_the_training_page_with_its_default(options: Any, wid
 def test_framing_block_has_every_field() -> None:
     framings = [yaml.safe_load(block).get("framing") for block in blocks("docs/data.md", "yaml")]
     assert {field.name for field in fields(Framing)} in [set(framing or ()) for framing in framings]
+
+
+# --- trust --------------------------------------------------------------------------------------
+
+TRUST = "docs/trust.md"
+
+
+def rows_of_trust(keys: Iterable[str], width: int) -> list[list[str]]:
+    """Return the rows of the trust page's tables of a width that begin with one of some keys."""
+    rows = [[row[0].strip("`"), *row[1:]] for row in rows_of_tables(TRUST) if len(row) == width]
+    return [row for row in rows if row[0] in set(keys)]
+
+
+def test_metrics_tables_are_the_registry() -> None:
+    better = {True: "higher", False: "lower", None: "–"}
+    assert rows_of_trust(METRICS, 5) == [
+        [
+            name,
+            f"**{metric.title}**" if metric.headline else metric.title,
+            better[metric.higher_is_better],
+            metric.range,
+            metric.source,
+        ]
+        for name, metric in METRICS.items()
+    ]
+
+
+def test_probes_table_is_the_registry() -> None:
+    assert rows_of_trust(PROBES, 4) == [
+        [key, probe.title, probe.sentence, probe.source] for key, probe in PROBES.items()
+    ]
+
+
+def test_findings_table_is_what_probes_find(folder: Path) -> None:
+    table = octoscope.load_table(folder / "phantoms")
+    images = np.stack([octoscope.read_scan(path).array for path in table.paths])
+    subject = Subject(
+        predict=lambda some: np.zeros((len(some), len(table.classes)), np.float32),
+        classes=table.classes,
+        scans=Scans(images, table.targets, table.groups, table.frame),
+    )
+    found = probe_model(subject)
+    assert len(found) > len(PROBES)
+    assert rows_of_trust([finding.probe for finding in found], 5) == [
+        [one.probe, one.title, one.unit, f"{one.harmless:g}", f"{one.limit:g}"] for one in found
+    ]
+
+
+def test_trust_page_has_every_option_part_level_and_baseline() -> None:
+    defaults = {row[0]: row[1] for row in rows_of_trust(dir(TrustSettings), 3)}
+    settings = TrustSettings()
+    assert defaults == {
+        field.name: said(getattr(settings, field.name))
+        for field in fields(settings)
+        if field.name != "run"
+    }
+    parts = list(TASKS)
+    assert [row[0] for row in rows_of_trust(parts, 3)] == parts
+    levels = [verdict.DISTRUST, verdict.CAUTION, verdict.NO_OBJECTION]
+    assert [row[0] for row in rows_of_trust(levels, 2)] == levels
+    assert {row[0] for row in rows_of_trust(get_args(Named), 2)} == set(get_args(Named))
 
 
 # --- code ---------------------------------------------------------------------------------------
