@@ -38,14 +38,16 @@ from octoscope.scans.phantom.study import DESCRIPTION, Task, write_patient
 from octoscope.study.config import StudyConfig
 from octoscope.study.folder import RunFolder, StudyFolder
 from octoscope.study.study import run_study
+from octoscope.study.subject import subject_of
 from octoscope.training.recipe import Recipe
 from octoscope.trust import probes
-from octoscope.trust.probes.probe import Predict, Scans, Subject
+from octoscope.trust.probes.probe import Predict, Scans
 from octoscope.trust.probes.run import probe_model
 
 LABEL = "DME"
 KINDS: tuple[Kind, ...] = ("marker", "border", "size", "device")
 STRENGTHS = (0.6, 0.8, 1.0)
+LARGE_STRENGTHS = (1.0, 0.8)
 SEEDS = (0, 1)
 CLEAN = 20
 SEEN = 105
@@ -54,6 +56,7 @@ MOVED = 0.1
 """From here on a shortcut must be flagged: balanced accuracy that it moves."""
 
 FRAMING = Framing(height=96, width=144, mode="pad", wedges="keep")
+LARGE_FRAMING = replace(FRAMING, height=128, width=192)
 RECIPE = Recipe(
     model="resnet18",
     model_options={"layers": [1, 1, 1, 1], "channels": [16, 32, 64, 128], "output_stride": 16},
@@ -73,11 +76,21 @@ class Setting:
         name: Name of its folder.
         seed: Of the phantoms and of the network.
         shortcut: What is planted, None in a clean study.
+        large: In larger frames, and trained without augmentation: a letter of three pixels in a
+            corner that augmentation often cuts off is no shortcut that a network takes.
     """
 
     name: str
     seed: int
     shortcut: Shortcut | None = None
+    large: bool = False
+
+    @property
+    def kind(self) -> str:
+        """What is planted, in words."""
+        if self.shortcut is None:
+            return "clean"
+        return f"{self.shortcut.kind}, larger" if self.large else self.shortcut.kind
 
 
 def settings() -> list[Setting]:
@@ -88,23 +101,30 @@ def settings() -> list[Setting]:
         for seed in SEEDS
         for kind in KINDS
     ]
+    planted += [
+        Setting(f"marker-large-{strength:g}-{seed}", 200 + seed,
+                Shortcut("marker", LABEL, strength), large=True)
+        for strength in LARGE_STRENGTHS
+        for seed in SEEDS
+    ]  # fmt: skip
     clean = [Setting(f"clean-{number}", 100 + number) for number in range(CLEAN)]
     turns = list(zip(planted, clean, strict=False))
     return [one for pair in turns for one in pair] + planted[len(turns) :] + clean[len(turns) :]
 
 
-def write_phantoms(out: Path, seed: int, shortcut: Shortcut | None) -> None:
+def write_phantoms(out: Path, setting: Setting) -> None:
     """Write the phantoms of a study, or find them written."""
+    height, width = (256, 384) if setting.large else (192, 288)
     write_study(
         out,
         patients=160,
         scans_per_patient=4,
-        height=192,
-        width=288,
-        seed=seed,
+        height=height,
+        width=width,
+        seed=setting.seed,
         severity=(0.6, 1.0),
         fractions=(0.6, 0.3, 0.1),
-        shortcut=shortcut,
+        shortcut=setting.shortcut,
         workers=1,
     )
 
@@ -112,13 +132,13 @@ def write_phantoms(out: Path, seed: int, shortcut: Shortcut | None) -> None:
 def trained(setting: Setting, folder: Path) -> Path:
     """Train the network of a study, or find it trained; return the study's folder."""
     scans = folder / "scans" / setting.name
-    write_phantoms(scans, setting.seed, setting.shortcut)
+    write_phantoms(scans, setting)
     config = StudyConfig(
         name=setting.name,
         out=folder / "studies" / setting.name,
         data=scans,
-        framing=FRAMING,
-        models=(RECIPE,),
+        framing=LARGE_FRAMING if setting.large else FRAMING,
+        models=(replace(RECIPE, augment=not setting.large),),
         seeds=(setting.seed,),
     )
     return run_study(config, until="train")
@@ -143,7 +163,7 @@ def planned(config: dict[str, Any], shortcut: Shortcut) -> list[PlannedScan]:
 
 
 def rendered_anew(
-    scans: Path, names: list[str], shortcut: Shortcut, store: Path
+    scans: Path, names: list[str], shortcut: Shortcut, framing: Framing, store: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """Render and frame the scans of a study with the artefact spread otherwise.
 
@@ -151,13 +171,14 @@ def rendered_anew(
         scans: Folder of the phantoms.
         names: Paths of the scans wanted, as in the table.
         shortcut: How the artefact is spread now.
+        framing: Of the model.
         store: Where the result is kept.
 
     Returns:
         Images ``(N, H, W)`` uint8 in the model's frame; whether each has the artefact ``(N,)``.
     """
     config = read_json(scans / DESCRIPTION)["config"]
-    key = digest_of([config, names, vars(shortcut), FRAMING.to_dict()])
+    key = digest_of([config, names, vars(shortcut), framing.to_dict()])
     if store.is_file():
         with np.load(store) as kept:
             if str(kept["key"]) == key:
@@ -171,7 +192,7 @@ def rendered_anew(
         for patient in dict.fromkeys(scan.patient for scan in wanted):
             own = tuple(scan for scan in wanted if scan.patient == patient)
             write_patient(Task(own, place, config["height"], config["width"], shortcut))
-        images = np.stack([read_framed(Path(place) / name, FRAMING)[0] for name in names])
+        images = np.stack([read_framed(Path(place) / name, framing)[0] for name in names])
     flags = np.array([scan.shortcut for scan in wanted])
     with atomic_path(store) as temporary, Path(temporary).open("wb") as file:
         np.savez_compressed(file, images=images, planted=flags, key=np.array(key))
@@ -205,6 +226,7 @@ def ground_truth(
             folder / "scans" / setting.name,
             names,
             replace(setting.shortcut, strength=0.0, elsewhere=elsewhere),
+            LARGE_FRAMING if setting.large else FRAMING,
             place / f"{setting.name}-{what}.npz",
         )
         same = np.array_equal(images[~had & ~has], scans.images[~had & ~has])
@@ -214,38 +236,19 @@ def ground_truth(
     return truth
 
 
-def subject_of(run: RunFolder) -> Subject:
-    """Return a trained model with its validation and training scans."""
-    classifier, cache = Classifier.load(run.model), run.open_cache()
-    frame = cache.table.frame.reset_index(drop=True)
-    classes = list(classifier.classes)
-
-    def split(name: str) -> Scans:
-        rows = np.flatnonzero((frame["split"] == name).to_numpy())
-        part = frame.iloc[rows].reset_index(drop=True)
-        return Scans(
-            images=np.array(cache.images[rows]),
-            targets=part["label"].map(classes.index).to_numpy(dtype=np.int64),
-            patients=part["patient"].to_numpy(dtype=str),
-            frame=part,
-        )
-
-    asked = partial(predict, classifier, name=run.name)
-    return Subject(asked, classes, split("val"), split("train"), fill=cache.framing.fill)
-
-
 def examined(setting: Setting, folder: Path, run: RunFolder) -> dict[str, Any]:
     """Probe one model, or find it probed with the same code and weights; return its record."""
     store = folder / "probed" / f"{setting.name}.json"
     key = [run.digest, _code()]
     if store.is_file() and (kept := read_json(store))["key"] == key:
         return kept
-    subject = subject_of(run)
+    classifier = Classifier.load(run.model)
+    subject = subject_of(run.open_cache(), partial(predict, classifier, quiet=True))
     truth = ground_truth(setting, folder, subject.scans, subject.predict)
     record = {
         "key": key,
         "study": setting.name,
-        "kind": setting.shortcut.kind if setting.shortcut else "clean",
+        "kind": setting.kind,
         "strength": setting.shortcut.strength if setting.shortcut else 0.0,
         "seed": setting.seed,
         **truth,

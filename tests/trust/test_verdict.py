@@ -87,6 +87,12 @@ def test_a_probe_and_a_stray_map_together_are_enough_for_distrust() -> None:
     assert found["sentences"][1] == "corner found 0.31."
 
 
+def test_a_rare_lesion_does_not_make_the_study_too_small() -> None:
+    rare = board(cam=FEW).assign(lesion="fluid")
+    found = verdict_of(replace(SOUND, board=pd.concat([SOUND.board, rare])))
+    assert found["level"] == NO_OBJECTION
+
+
 def test_a_gated_method_is_never_believed() -> None:
     gated = replace(
         SOUND, order=order("other", "cam", "null_edges", gated=("cam",)), gated={"cam": "blind"}

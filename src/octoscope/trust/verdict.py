@@ -70,7 +70,7 @@ def verdict_of(evidence: Evidence) -> dict[str, Any]:
     believed, on_methods = _on_methods(evidence)
     stray, on_place = _on_place(evidence, believed)
     flagged, on_probes = _on_probes(evidence)
-    enough = not (evidence.board["verdict"] == FEW).any() if len(evidence.board) else False
+    enough = _enough(evidence)
     guesses, on_accuracy = _on_accuracy(evidence)
     if guesses or len(flagged) >= 2 or (flagged and stray):
         level = DISTRUST
@@ -90,6 +90,16 @@ def verdict_of(evidence: Evidence) -> dict[str, Any]:
         "believe": believed,
         "flagged": flagged,
     }
+
+
+def _enough(evidence: Evidence) -> bool:
+    """Say whether there were patients enough to compare with the nulls, over all lesions."""
+    board = evidence.board
+    if board.empty:
+        return False
+    ranked = [name for name, about in evidence.metrics.items() if about.headline]
+    chosen = board[board["metric"].isin(ranked) & (board["lesion"] == ANY_LESION)]
+    return not (chosen["verdict"] == FEW).any()
 
 
 def _headline(
