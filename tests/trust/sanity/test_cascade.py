@@ -158,3 +158,16 @@ def test_wrong_requests_are_refused_in_words() -> None:
         randomisation(small_cnn(), IMAGES, "gradcam", mode="upwards")  # type: ignore[arg-type]
     with pytest.raises(OctoscopeError, match="one class per image"):
         randomisation(small_cnn(), IMAGES, "gradcam", "all")
+
+
+def test_named_layers_are_stages_of_their_own_from_the_output_down() -> None:
+    model = small_cnn()
+    stages = stages_of(model, IMAGES, ["0", "8", "3.conv"])
+    assert [stage.name for stage in stages] == ["8", "3.conv", "0"]
+    found = randomisation(model, IMAGES, "gradcam", 1, stages=["0", "8"], ssim=False)
+    assert found.stages == ("8", "0")
+    assert found.spearman["gradcam"].shape == (2, 3) and not found.ssim
+    with pytest.raises(OctoscopeError, match='"conv" is no layer'):
+        stages_of(model, IMAGES, ["conv"])
+    with pytest.raises(OctoscopeError, match="no layer is named"):
+        stages_of(model, IMAGES, [])

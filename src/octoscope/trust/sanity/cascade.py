@@ -8,7 +8,7 @@ model is never one of the maps compared with it, so it enters no mean.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Literal
@@ -46,7 +46,8 @@ class Randomisation:
             learned; in mode ``"independent"`` it is randomised alone.
         mode: Which.
         spearman: Method → ``(S, B)`` float64; NaN where a map is constant or not finite.
-        ssim: Method → ``(S, B)`` float64; the same, and for images smaller than its window.
+        ssim: Method → ``(S, B)`` float64; the same, and for images smaller than its window. Empty
+            if it was not asked for.
         refused: Methods left out → why.
         targets: (B,) the classes explained, the same throughout.
     """
@@ -67,7 +68,8 @@ def randomisation(
     *,
     mode: Mode = "cascading",
     seed: int = 0,
-    stages: int = MOST,
+    stages: int | Sequence[str] = MOST,
+    ssim: bool = True,
     options: Options | None = None,
     batch_size: int | None = None,
     cache: bool = True,
@@ -85,7 +87,8 @@ def randomisation(
         mode: ``"cascading"``: from the output down, all above stay randomised.
             ``"independent"``: one stage at a time.
         seed: Of the new weights.
-        stages: Most stages.
+        stages: Most stages; or the names of the layers to randomise, each a stage of its own.
+        ssim: Compare the maps by SSIM, too.
         options: Settings by method, as for `explain`.
         batch_size: Images per pass.
         cache: Let the layers below the lowest randomised one return what they gave before, where
@@ -105,15 +108,18 @@ def randomisation(
     structures: dict[str, list[Tensor]] = {name: [] for name in what.names}
     parts = list(blocks(model, images, batch_size))
     for rows in track(parts, "Randomising") if progress else parts:
-        found = _compared(model, images[rows], what, classes[rows], order, mode, seed, shortcuts)
+        found = _compared(
+            model, images[rows], what, classes[rows], order, mode, seed, shortcuts, ssim
+        )
         for name, (rank, structural) in found.items():
             ranks[name].append(rank)
-            structures[name].append(structural)
+            if structural is not None:
+                structures[name].append(structural)
     return Randomisation(
         stages=tuple(stage.name for stage in order),
         mode=mode,
         spearman={name: torch.cat(parts, 1) for name, parts in ranks.items()},
-        ssim={name: torch.cat(parts, 1) for name, parts in structures.items()},
+        ssim={name: torch.cat(parts, 1) for name, parts in structures.items() if parts},
         refused=what.refused,
         targets=classes,
     )
@@ -128,13 +134,15 @@ def _compared(
     mode: Mode,
     seed: int,
     shortcuts: Shortcuts | None,
-) -> dict[str, tuple[Tensor, Tensor]]:
-    """Return rank correlation and SSIM, each (S, b), of the maps of some images."""
+    ssim: bool,
+) -> dict[str, tuple[Tensor, Tensor | None]]:
+    """Return rank correlation and SSIM if wanted, each (S, b), of the maps of some images."""
     axes = images.ndim - 2
     given = {} if shortcuts is None else shortcuts.recorded(images)
     before = dict(maps_of(model, images, what, classes))
     ranks = {name: ranked(maps, axes=axes) for name, maps in before.items()}
-    found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in what.names}
+    alike: dict[str, list[Tensor]] = {name: [] for name in what.names}
+    structural: dict[str, list[Tensor]] = {name: [] for name in what.names}
     with ExitStack() as above:
         for place, stage in enumerate(order):
             with ExitStack() as alone:
@@ -143,9 +151,10 @@ def _compared(
                 if shortcuts is not None:
                     alone.enter_context(shortcuts.taken(place, images, given))
                 for name, maps in maps_of(model, images, what, classes):
-                    alike = rank_product(ranks[name], ranked(maps, axes=axes))
-                    found[name].append((alike, structure(before[name], maps, axes)))
+                    alike[name].append(rank_product(ranks[name], ranked(maps, axes=axes)))
+                    if ssim:
+                        structural[name].append(structure(before[name], maps, axes))
     return {
-        name: (torch.stack([a for a, _ in both]), torch.stack([b for _, b in both]))
-        for name, both in found.items()
+        name: (torch.stack(alike[name]), torch.stack(structural[name]) if ssim else None)
+        for name in what.names
     }

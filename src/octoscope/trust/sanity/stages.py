@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 
 import torch
 from torch import Tensor, nn
 
-from octoscope.errors import OctoscopeError
+from octoscope.errors import OctoscopeError, did_you_mean
 from octoscope.models.borrow import borrowed
 from octoscope.models.probe import as_the_model_takes
 
@@ -56,7 +57,9 @@ class _Group:
         return any(p.ndim > 1 for _, m in self.owners for p in m.parameters(recurse=False))
 
 
-def stages_of(model: nn.Module, images: Tensor, most: int = MOST) -> tuple[Stage, ...]:
+def stages_of(
+    model: nn.Module, images: Tensor, most: int | Sequence[str] = MOST
+) -> tuple[Stage, ...]:
     """Group the layers of a model in the order in which one forward pass runs them.
 
     The modules with parameters are followed from the whole model inwards, the largest part first,
@@ -67,14 +70,18 @@ def stages_of(model: nn.Module, images: Tensor, most: int = MOST) -> tuple[Stage
     Args:
         model: Any classifier; it is left as it was.
         images: (B, C, *S) as the model takes them; the first is run.
-        most: Most stages, at least 2.
+        most: Most stages, at least 2; or the names of layers, each a stage of its own, in any
+            order. Layers that are not named keep what they learned.
 
     Returns:
         The stages, from the output down.
 
     Raises:
-        OctoscopeError: If the model has no parameters, or `most` is less than 2.
+        OctoscopeError: If the model has no parameters, `most` is less than 2, or a name is not
+            that of a layer with parameters of its own.
     """
+    if not isinstance(most, int):
+        return _named(_in_order(model, images), most)
     if most < 2:
         raise OctoscopeError(f"{most} stages: use 2 or more, the head and what lies below it")
     owners = _in_order(model, images)
@@ -96,6 +103,22 @@ def stages_of(model: nn.Module, images: Tensor, most: int = MOST) -> tuple[Stage
         place = sizes.index(min(sizes))
         groups[place : place + 2] = [_joined(groups[place], groups[place + 1])]
     return tuple(_stage(group) for group in reversed(groups))
+
+
+def _named(owners: Sequence[Owner], names: Sequence[str]) -> tuple[Stage, ...]:
+    """Return layers as stages of their own, from the output down."""
+    known = [name for name, _ in owners]
+    for name in names:
+        if name not in known:
+            raise OctoscopeError(
+                f'"{name}" is no layer with parameters of its own{did_you_mean(name, known)}; '
+                "use names of model.named_modules()"
+            )
+    if not names:
+        raise OctoscopeError("no layer is named, so nothing to randomise; name at least one")
+    return tuple(
+        Stage(name, (name,), (layer,)) for name, layer in reversed(owners) if name in names
+    )
 
 
 def _in_order(model: nn.Module, images: Tensor) -> list[Owner]:
