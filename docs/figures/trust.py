@@ -2,6 +2,9 @@ r"""Draw the pictures of a trust card, as they stand in the report of its study.
 
     make demo
     python docs/figures/trust.py studies/demo --run resnet18-seed0
+    python benchmarks/trust_on_phantoms.py
+    python docs/figures/trust.py studies/trust-on-phantoms/studies/border-1-0 --name trust-border \
+        --findings studies/trust-on-phantoms/probed/border-1-0.json --only probes
 
 Every picture is made by the report's own functions from the run's ``trust.json`` and maps; what was
 not measured has none. Written are ``NAME-PICTURE.svg`` and ``NAME-worst.jpg``.
@@ -20,6 +23,7 @@ from PIL import Image
 
 from octoscope.attribution.registry import METHODS
 from octoscope.errors import OctoscopeError
+from octoscope.files import read_json
 from octoscope.report.figures.cells import Map, Scan, map_picture, scan_picture
 from octoscope.report.figures.sheet import Strip, sheet_png
 from octoscope.report.files import StudyFiles
@@ -44,13 +48,21 @@ WORST = 4
 """Scans of a gallery."""
 
 
-def card_of(study: Path, run: str) -> Trust:
+def card_of(study: Path, run: str, findings: Path | None) -> Trust:
     """Return the card of a run, of the first that has one without a name.
+
+    Args:
+        study: Its study.
+        run: Name of its folder.
+        findings: What the benchmark of probes found, in place of a card.
 
     Raises:
         OctoscopeError: If there is none.
     """
-    cards = [card for seeds in trusted(StudyFiles.read(study)) for card in seeds]
+    files = StudyFiles.read(study)
+    if findings is not None:
+        return Trust(files, files.runs[0], {"probes": read_json(findings)["findings"]})
+    cards = [card for seeds in trusted(files) for card in seeds]
     found = [card for card in cards if run in ("", card.run.path.name)]
     if not found:
         names = ", ".join(card.run.path.name for card in cards) or "none"
@@ -88,11 +100,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study", type=Path, help="study with a trust card")
     parser.add_argument("--run", default="", help="name of the run; by default the first")
+    parser.add_argument("--findings", type=Path, help="file of benchmarks/trust_on_phantoms.py")
     parser.add_argument("--only", nargs="+", choices=[*FIGURES, "worst"], help="these pictures")
     parser.add_argument("--name", default="trust", help="what the file names begin with")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent, help="folder")
     options = parser.parse_args()
-    trust = card_of(options.study, options.run)
+    trust = card_of(options.study, options.run, options.findings)
     wanted = options.only or [*FIGURES, "worst"]
     made: dict[str, bytes] = {}
     for picture in wanted:
