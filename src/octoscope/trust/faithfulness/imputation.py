@@ -11,9 +11,9 @@ a filter per axis, and no matrix is ever made.
 
 The system is symmetric and, as long as a pixel is left, positive definite: conjugate gradients.
 Alone they need hundreds of steps to carry values into a large hole; preconditioned with one cycle
-over ever coarser scales, some seven. A sweep that makes every removed pixel the weighted mean of
-its neighbours leaves a third of what is rough, for these weights more than that of any other
-length; what is smooth is left to the coarser scales (Trottenberg, Oosterlee & Schüller,
+over ever coarser scales, eight or nine. A sweep that makes every removed pixel the weighted mean
+of its neighbours leaves a third of what is rough; what is smooth is left to the coarser scales
+(Trottenberg, Oosterlee & Schüller,
 "Multigrid", 2001, sections 2.4 and 7.8).
 
 Shapes: x (n, C, *S) for n images, zero but at removed pixels; g (n, 1, *S) one there.
