@@ -1,6 +1,7 @@
 """A shortcut in real scans: is it caught, and is it gone once the frame tells nothing?
 
-    python benchmarks/frame_shortcut.py FOLDER
+    python benchmarks/frame_shortcut.py FOLDER              NORMAL against any disease
+    python benchmarks/frame_shortcut.py FOLDER --diseases   all four classes
 
 FOLDER holds ``kermany-lesions`` (scans of three diseases, cropped to a band around the retina) and
 ``kermany-normal`` (healthy scans, whole frames). Trained together as they are, a network can tell
@@ -42,20 +43,27 @@ RECIPE = Recipe(
     lr=0.003,
     average=0.98,
 )
-HELD_OUT = 4
+HELD_OUT = 5
 """Of the patients that NORMAL is taken to have, those in validation."""
 
 
-def joined(data: Path, out: Path) -> Path:
+def joined(data: Path, out: Path, *, diseases: bool) -> Path:
     """Write the table of both folders and return its path.
 
     The healthy scans have no patient ids, and neighbouring numbers may be one patient: two at a
     time are taken as one (so that NORMAL-b5 and -b6, which are the same scan, stay together), and
     validation gets the last of them.
+
+    Args:
+        data: Holds both folders.
+        out: The table.
+        diseases: Tell the three diseases apart, too.
     """
     ill = pd.read_csv(data / "kermany-lesions" / "manifest.csv", dtype={"patient": str})
     ill = ill[["path", "label", "patient", "split"]]
     ill["path"] = [str((data / "kermany-lesions" / name).resolve()) for name in ill["path"]]
+    if not diseases:
+        ill["label"] = "DISEASE"
     names = sorted((data / "kermany-normal").glob("NORMAL-*.png"))
     patients = [f"normal-{(place + 1) // 2}" for place in range(len(names))]
     last = list(dict.fromkeys(patients))[-HELD_OUT:]
@@ -108,12 +116,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--folder", type=Path, default=Path("studies/frame-shortcut"))
+    parser.add_argument("--diseases", action="store_true", help="tell the diseases apart, too")
     options = parser.parse_args()
-    table = joined(options.data, options.folder / "table.csv")
+    folder = options.folder / ("four-classes" if options.diseases else "two-classes")
+    table = joined(options.data, folder / "table.csv", diseases=options.diseases)
     print("| framing | balanced accuracy | probe | effect | fires |")
     print("|---|---|---|---|---|")
     for framing in FRAMINGS:
-        for line in lines(framing, probed(trained(framing, table, options.folder))):
+        for line in lines(framing, probed(trained(framing, table, folder))):
             print(line)
 
 

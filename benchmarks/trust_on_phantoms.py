@@ -47,7 +47,7 @@ from octoscope.trust.probes.run import probe_model
 LABEL = "DME"
 KINDS: tuple[Kind, ...] = ("marker", "border", "size", "device")
 STRENGTHS = (0.6, 0.8, 1.0)
-LARGE_STRENGTHS = (1.0, 0.8)
+LARGE_STRENGTHS = (1.0,)
 SEEDS = (0, 1)
 CLEAN = 20
 SEEN = 105
