@@ -25,6 +25,7 @@ from octoscope.study.evaluate import rows_of
 from octoscope.study.folder import RunFolder
 from octoscope.study.spread import spread
 from octoscope.study.stored import StoredMaps, as_images
+from octoscope.study.trust_costs import MOST_PASSES, too_slow
 from octoscope.trust.metric import Metric
 
 
@@ -38,6 +39,9 @@ class Examined:
         settings: How much is measured.
         methods: The methods in the store, nulls among them, one map per scan each.
         device: Where the model runs.
+        resamples: Bootstrap resamples of the patients.
+        most_passes: Methods whose map takes more are made once only: they are left out of the
+            sanity checks and of the stability.
     """
 
     run: RunFolder
@@ -45,6 +49,8 @@ class Examined:
     settings: TrustSettings
     methods: tuple[str, ...]
     device: torch.device
+    resamples: int = 2000
+    most_passes: float = MOST_PASSES
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -60,6 +66,16 @@ class Examined:
     def rows(self) -> np.ndarray:
         """All validation scans."""
         return rows_of(self.cache, "val")
+
+    @cached_property
+    def slow(self) -> dict[str, str]:
+        """Methods that are made once only → the reason."""
+        return too_slow(self.classifier, self.images(self.rows[:1]), self.methods, self.most_passes)
+
+    @cached_property
+    def quick(self) -> tuple[str, ...]:
+        """Methods that can be made again and again."""
+        return tuple(name for name in self.methods if name not in self.slow)
 
     def some(self, most: int) -> np.ndarray:
         """Return at most so many validation scans, spread over classes and patients."""

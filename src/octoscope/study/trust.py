@@ -6,13 +6,14 @@ part at most. The card (``trust.json``) is put together from the parts each time
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
 import torch
 
+from octoscope.attribution.consensus import combined
 from octoscope.attribution.registry import METHODS, methods_for, methods_named, sorted_out
 from octoscope.attribution.store import MapStore
 from octoscope.data.cache import ScanCache
@@ -27,8 +28,9 @@ from octoscope.study.explainable import AXES
 from octoscope.study.folder import RunFolder, StudyFolder
 from octoscope.study.stage import Stage
 from octoscope.study.trust_card import card_of
-from octoscope.study.trust_models import between_models
-from octoscope.study.trust_parts import TASKS, Task
+from octoscope.study.trust_costs import MOST_PASSES
+from octoscope.study.trust_models import between_models, seeds_of
+from octoscope.study.trust_tasks import TASKS, Task
 from octoscope.trust.scores import read_scores, save_scores
 
 NULLS = tuple(name for name, method in METHODS.items() if method.family == "null")
@@ -42,12 +44,14 @@ def trust_runs(
     settings: TrustSettings,
     *,
     resamples: int = 2000,
+    most_passes: float = MOST_PASSES,
     strict: bool = True,
 ) -> None:
     """Examine runs of one study on its validation scans and write their trust cards.
 
     Writes ``trust.json`` and ``trust.parquet`` into every run, and ``trust.json`` into the study:
-    how far the models agree.
+    how far the models agree. One run alone leaves the latter as it is, unless its model is another
+    by now.
 
     Args:
         runs: Finished runs.
@@ -55,19 +59,54 @@ def trust_runs(
         methods: Registry keys or families; the null maps are always among them.
         settings: How much is measured.
         resamples: Bootstrap resamples of the patients.
+        most_passes: Methods whose map takes more forward passes are left out of the sanity checks
+            and of the stability, and the card says so; infinity for none.
         strict: Refuse a method that is asked for by its own name and not defined for a model.
 
     Raises:
-        OctoscopeError: If the runs are of several studies, or a method is unknown or not defined.
+        OctoscopeError: If the runs are of several studies or not of this cache, or a method is
+            unknown or not defined.
     """
+    runs = list({run.path.resolve(): run for run in runs}.values())  # each once
     studies = {run.study.path.resolve() for run in runs}
     if len(studies) > 1:
         names = ", ".join(str(path) for path in sorted(studies))
         raise OctoscopeError(f"the runs are of several studies ({names}); examine one at a time")
+    for run in runs:
+        if run.info.get("cache_digest", cache.digest) != cache.digest:
+            raise OctoscopeError(
+                f"{run.path}: was trained on other scans, labels or framing than the other runs; "
+                "examine it alone"
+            )
     examined = [
-        examine(run, cache, methods, settings, resamples=resamples, strict=strict) for run in runs
+        examine(
+            run,
+            cache,
+            methods,
+            settings,
+            resamples=resamples,
+            most_passes=most_passes,
+            strict=strict,
+        )
+        for run in runs
     ]
-    write_json(StudyFolder(runs[0].study.path).trust, between_models(examined))
+    models = _between(examined)
+    for one in examined:
+        card = read_json(one.run.trust)
+        write_json(one.run.trust, {**card, "seeds": seeds_of(models, one.run)})
+
+
+def _between(examined: Sequence[Examined]) -> dict[str, Any]:
+    """Compare the models and write what is found, or keep what was found of more models."""
+    study = StudyFolder(examined[0].run.study.path)
+    if len(examined) == 1 and study.trust.is_file():
+        former: dict[str, Any] = read_json(study.trust)
+        run = examined[0].run
+        if former.get("digests", {}).get(run.name, run.digest) == run.digest:
+            return former
+    found = between_models(examined)
+    write_json(study.trust, found)
+    return found
 
 
 def examine(
@@ -76,19 +115,20 @@ def examine(
     methods: str | Sequence[str],
     settings: TrustSettings,
     *,
-    resamples: int,
-    strict: bool,
+    resamples: int = 2000,
+    most_passes: float = MOST_PASSES,
+    strict: bool = True,
 ) -> Examined:
     """Measure every part that is not there yet, and write the card of one run."""
     names = _with_nulls(run, methods, strict=strict)
     if not _explained(run, cache, names):
         explain_run(run, cache, names, resamples=resamples)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    examined = Examined(run, cache, settings, whole_methods(names), device)
+    examined = Examined(run, cache, settings, whole_methods(names), device, resamples, most_passes)
     for name, task in TASKS.items():
         if task.wanted(settings):
             _measured(examined, name, task)
-    _write_card(examined, resamples)
+    _write_card(examined)
     return examined
 
 
@@ -107,8 +147,14 @@ def _explained(run: RunFolder, cache: ScanCache, methods: Sequence[str]) -> bool
     if not run.maps.exists() or not run.predictions("val").is_file():
         return False
     store, rows = MapStore.open(run.maps, read_only=True), rows_of(cache, "val")
+    if store.about != {"model": run.digest, "cache": cache.digest}:
+        return False  # maps of another model: explaining will say so
     if not all(name in store.methods and store.written(name, rows).all() for name in methods):
         return False
+    weights = {f"weight_{name}" for name in combined(METHODS[name] for name in methods)}
+    for name in methods:
+        if "maps" in METHODS[name].needs and set(store.details(int(rows[0]), name)) != weights:
+            return False  # it was combined of other methods
     if cache.masks is None or not run.scores.is_file():
         return cache.masks is None or run.localisation.is_file()
     return set(read_scores(run.scores)["method"]) >= set(whole_methods(methods))
@@ -121,33 +167,47 @@ def _measured(examined: Examined, name: str, task: Task) -> None:
 
     def work() -> str:
         part = task.measure(examined)
-        scores.unlink(missing_ok=True)
         if part.scores is not None:
             save_scores(part.scores, scores)
         write_json(block, part.block)
         return part.said
 
-    settings = asdict(examined.settings)
     inputs = {
         "model": run.digest,
         "cache": examined.cache.digest,
         "methods": list(examined.methods),
-        "settings": {key: settings[key] for key in task.uses},
+        "precision": MapStore.open(run.maps, read_only=True).precision,
+        "settings": {key: _setting(examined, key) for key in task.uses},
+        "builds_on": {
+            other: hashlib.sha256(run.trust_part(f"{other}.parquet").read_bytes()).hexdigest()
+            for other in task.builds_on
+        },
     }
-    Stage(run.study.path, f"trust {run.name} {name}").run(inputs, [block], work)
+    outputs = [block, scores] if task.scored else [block]
+    Stage(run.study.path, f"trust {run.name} {name}").run(inputs, outputs, work)
 
 
-def _write_card(examined: Examined, resamples: int) -> None:
+def _setting(examined: Examined, key: str) -> Any:
+    """Return what a part depends on, in words JSON can say."""
+    owner = examined.settings if hasattr(examined.settings, key) else examined
+    value = getattr(owner, key)
+    return str(value) if isinstance(value, float) else value
+
+
+def _write_card(examined: Examined) -> None:
     """Put the card of a run together from its parts."""
     run = examined.run
     blocks: dict[str, Any] = {}
-    tables = [read_scores(run.scores)] if run.scores.is_file() else []
+    lesions = examined.cache.masks is not None and run.scores.is_file()
+    tables = [read_scores(run.scores)] if lesions else []
     for name, task in TASKS.items():
         if not task.wanted(examined.settings):
             continue
         blocks[name] = read_json(run.trust_part(f"{name}.json"))
-        if (path := run.trust_part(f"{name}.parquet")).is_file():
-            tables.append(read_scores(path))
+        if task.scored:
+            tables.append(read_scores(run.trust_part(f"{name}.parquet")))
     scores = pd.concat(tables, ignore_index=True)
+    # More methods may have been explained, and scored on lesions, than are examined.
+    scores = scores[scores["method"].isin(examined.methods)].reset_index(drop=True)
     save_scores(scores, run.trust_scores)
-    write_json(run.trust, card_of(examined, scores, blocks, resamples=resamples))
+    write_json(run.trust, card_of(examined, scores, blocks))

@@ -9,10 +9,13 @@ import pandas as pd
 
 from octoscope.attribution.registry import METHODS
 from octoscope.evaluation.predictions import read_predictions
+from octoscope.evaluation.terminal import said
 from octoscope.files import read_json
 from octoscope.study.examined import Examined
+from octoscope.study.trust_notes import notes_of_card, notes_of_method
 from octoscope.trust.metric import Metric
 from octoscope.trust.registry import METRICS
+from octoscope.trust.sanity.gate import LIMITS, Gate, gate
 from octoscope.trust.scoreboard import ranking, scoreboard
 from octoscope.trust.scores import ANY_LESION, lift_summary
 from octoscope.trust.verdict import Evidence, verdict_of
@@ -23,23 +26,20 @@ GALLERY_METHODS, GALLERY_SCANS = 3, 8
 """How many of the best methods have a gallery, and how many scans it shows."""
 
 
-def card_of(
-    examined: Examined, scores: pd.DataFrame, blocks: Mapping[str, Any], *, resamples: int
-) -> dict[str, Any]:
+def card_of(examined: Examined, scores: pd.DataFrame, blocks: Mapping[str, Any]) -> dict[str, Any]:
     """Return what ``trust.json`` of a run holds.
 
     Args:
         examined: The run.
         scores: The score tables of all parts together.
         blocks: Part → its block.
-        resamples: Bootstrap resamples of the patients.
     """
+    resamples = examined.resamples
     metrics = {name: about for name, about in METRICS.items() if (scores["metric"] == name).any()}
     nulls = [name for name in examined.methods if METHODS[name].family == "null"]
     sanity = blocks.get("sanity", {})
-    gated: dict[str, str | None] = {
-        name: sanity.get("gates", {}).get(name) for name in examined.methods
-    }
+    gates = _gates(examined, scores, sanity.get("left_out", {}))
+    gated = {name: one.reason for name, one in gates.items()}
     board = scoreboard(scores, metrics, nulls, resamples=resamples)
     order = ranking(board, metrics, nulls, gated)
     titles = {name: METHODS[name].title for name in examined.methods}
@@ -54,10 +54,10 @@ def card_of(
             gated=gated,
             probes=blocks.get("probes", {}).get("findings", []),
             outside={m: _numbers(share) for m, share in zones.get("outside_retina", {}).items()},
-            outside_chance=_number(zones.get("chance_outside_retina")),
+            unchecked={name: one.note for name, one in gates.items() if one.note},
             lesions=_lesion_sentences(scores, titles, resamples),
             accuracy=_accuracy(examined),
-            classes=len(examined.table.classes),
+            classes=len(set(examined.labels(examined.rows))),
         )
     )
     rows = examined.some(examined.settings.scans)
@@ -69,6 +69,7 @@ def card_of(
         "scans": len(rows),
         "patients": len(set(examined.patients(rows))),
         "classes": list(examined.table.classes),
+        "notes": notes_of_card(examined, blocks),
         "metrics": {name: about.about() for name, about in metrics.items()},
         "methods": {
             name: {
@@ -77,8 +78,7 @@ def card_of(
                 "null": name in nulls,
                 "class_specific": METHODS[name].class_specific,
                 "gated": gated[name],
-                "notes": [] if METHODS[name].class_specific or name in nulls
-                else ["shows the same for every class"],
+                "notes": notes_of_method(name, gates[name], blocks),
             }
             for name in examined.methods
         },
@@ -89,12 +89,39 @@ def card_of(
         "agreement": blocks.get("agreement"),
         "zones": zones or None,
         "probes": blocks.get("probes", {}).get("findings", []),
-        "clusters": blocks.get("clusters"),
-        "consensus": blocks.get("consensus"),
-        "twin": blocks.get("twin"),
+        "clusters": blocks.get("clusters") or None,
+        "consensus": blocks.get("consensus") or None,
+        "twin": _twin(board, order, titles),
         "gallery": _gallery(examined, scores, metrics, order),
         "verdict": verdict,
     }  # fmt: skip
+
+
+def _gates(
+    examined: Examined, scores: pd.DataFrame, left_out: Mapping[str, str]
+) -> dict[str, Gate]:
+    """Return method → whether it is set aside, and if nothing can be said of it, why."""
+    found = gate(scores[scores["metric"].isin(LIMITS)], resamples=examined.resamples)
+    return {
+        name: found.get(name, Gate(None, left_out.get(name, "it was not put through them")))
+        for name in examined.methods
+    }
+
+
+def _twin(
+    board: pd.DataFrame, order: pd.DataFrame, titles: Mapping[str, str]
+) -> dict[str, Any] | None:
+    """Return how alike the maps of the twin are, by method, and in words of the best of them."""
+    alike = board[board["metric"] == "twin_spearman"].set_index("method")
+    best = [name for name in order.loc[~order["null"], "method"] if name in alike.index]
+    if not best:
+        return None
+    methods = {name: _numbers(alike.loc[name].to_dict()) for name in best}
+    sentence = (
+        f"Maps of the same network trained on shuffled labels: those of {titles[best[0]]} have a "
+        f"rank correlation of {said(methods[best[0]])} with the model's."
+    )
+    return {"methods": methods, "sentence": sentence}
 
 
 def _accuracy(examined: Examined) -> dict[str, Any] | None:
@@ -116,8 +143,8 @@ def _lesion_sentences(
     table = lift_summary(named, by=("method",), chance="retina", resamples=resamples)
     if table.empty:
         return {}
-    said = dict(zip(table["method"], table["sentence"], strict=True))
-    return {name: said[title] for name, title in titles.items() if title in said}
+    by_title = dict(zip(table["method"], table["sentence"], strict=True))
+    return {name: by_title[title] for name, title in titles.items() if title in by_title}
 
 
 def _gallery(
@@ -160,8 +187,8 @@ def _head(column: pd.Series) -> Sequence[Any]:
 
 
 def _numbers(share: Mapping[str, Any]) -> dict[str, float]:
-    """Return value, low and high read from JSON, where nothing is NaN again."""
-    return {key: _number(share.get(key)) for key in ("value", "low", "high")}
+    """Return value, low, high and chance read from JSON, where nothing is NaN again."""
+    return {key: _number(share.get(key)) for key in ("value", "low", "high", "chance")}
 
 
 def _number(value: Any) -> float:

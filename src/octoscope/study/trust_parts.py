@@ -5,7 +5,7 @@ Every part takes an `Examined` run and gives a `Part`. None looks at the test sp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
+from octoscope.attribution.consensus import too_few
 from octoscope.attribution.registry import METHODS
 from octoscope.models.classifier import Classifier
 from octoscope.progress import track
-from octoscope.study.config import TrustSettings
 from octoscope.study.examined import Examined
 from octoscope.study.subject import scans_of, subject_of
 from octoscope.study.twin import train_twin
@@ -30,7 +30,6 @@ from octoscope.trust.localisation import in_blocks
 from octoscope.trust.probes.metadata import FRAME, frame_numbers
 from octoscope.trust.probes.run import probe_model
 from octoscope.trust.registry import METRICS
-from octoscope.trust.sanity.gate import gate
 from octoscope.trust.sanity.scores import sanity
 from octoscope.trust.scores import read_scores
 from octoscope.trust.spray_meaning import clusters_block
@@ -99,7 +98,9 @@ def measure_faithfulness(examined: Examined) -> Part:
             "x": CURVES[kind][1],
             "fractions": fractions[kind].tolist(),
             "methods": {
-                method: band(torch.cat(parts).numpy(force=True), patients)
+                method: band(
+                    torch.cat(parts).numpy(force=True), patients, resamples=examined.resamples
+                )
                 for method, parts in methods.items()
             },
         }
@@ -124,7 +125,9 @@ def measure_zones(examined: Examined) -> Part:
         seed=identity["seed"],
     )
     titles = {name: METHODS[name].title for name in examined.methods}
-    block = zones_block(scores, zones, identity["label"], titles=titles)
+    block = zones_block(
+        scores, zones, identity["label"], titles=titles, resamples=examined.resamples
+    )
     return Part(scores, block, f"{len(rows)} scans, {block['no_retina']} without a retina")
 
 
@@ -135,16 +138,15 @@ def measure_sanity(examined: Examined) -> Part:
     found = sanity(
         examined.classifier,
         examined.images(rows),
-        examined.methods,
+        examined.quick,
         examined.targets(rows),
         twin=_twin(examined),
         stages=settings.stages,
         progress=True,
     )
     scores = examined.tidy(found.values, rows, METRICS)
-    gates = {name: one.reason for name, one in gate(scores).items()}
     block = {
-        "gates": gates,
+        "left_out": examined.slow,
         "randomisation": {
             "stages": found.stages,
             "methods": {
@@ -153,8 +155,7 @@ def measure_sanity(examined: Examined) -> Part:
             },
         },
     }
-    failed = sum(reason is not None for reason in gates.values())
-    return Part(scores, block, f"{len(rows)} scans, {failed} of {len(gates)} methods set aside")
+    return Part(scores, block, f"{len(rows)} scans × {len(examined.quick)} methods")
 
 
 def measure_stability(examined: Examined) -> Part:
@@ -163,18 +164,25 @@ def measure_stability(examined: Examined) -> Part:
     found = stability(
         examined.classifier,
         examined.images(rows),
-        examined.methods,
+        examined.quick,
         examined.targets(rows),
         draws=examined.settings.draws,
         progress=True,
     )
-    return Part(examined.tidy(found.values, rows, METRICS), {}, f"{len(rows)} scans")
+    scores = examined.tidy(found.values, rows, METRICS)
+    said = f"{len(rows)} scans × {len(examined.quick)} methods"
+    return Part(scores, {"left_out": examined.slow}, said)
 
 
 def measure_agreement(examined: Examined) -> Part:
     """Compare the maps of all methods with one another."""
     rows = examined.some(examined.settings.scans)
-    found = agreement(examined.stored(rows), examined.patients(rows), examined.labels(rows))
+    found = agreement(
+        examined.stored(rows),
+        examined.patients(rows),
+        examined.labels(rows),
+        resamples=examined.resamples,
+    )
     block = {"methods": found.names, **found.to_dict()}
     return Part(None, block, found.sentences[0] if found.sentences else "")
 
@@ -190,10 +198,12 @@ def measure_probes(examined: Examined) -> Part:
 
 def measure_clusters(examined: Examined) -> Part:
     """Group the maps of the most faithful method by where they lie."""
-    rows = examined.rows
+    means = _faithful(examined).mean().dropna()
+    means = means[[name for name in means.index if METHODS[name].family != "null"]]
+    if means.empty:
+        return Part(None, {}, "no method's faithfulness is known")
+    method, rows = str(means.idxmax()), examined.rows
     scans = scans_of(examined.cache, rows)
-    means = _faithful(examined).mean()
-    method = str(means[[name for name in means.index if METHODS[name].family != "null"]].idxmax())
     artefacts = pd.DataFrame(frame_numbers(scans, examined.cache.framing.fill), columns=list(FRAME))
     right = scans.targets == examined.targets(rows).numpy(force=True)
     found = clusters_block(
@@ -212,6 +222,11 @@ def measure_consensus(examined: Examined) -> Part:
     """Weigh the methods by their faithfulness and see whether their consensus is better."""
     settings = examined.settings
     rows = examined.some(settings.scans)
+    why = too_few(METHODS[name] for name in examined.methods)
+    if why is None and len(set(examined.patients(rows))) < 2:
+        why = "one patient cannot be cut into halves; there is none to judge it on"
+    if why is not None:
+        return Part(None, {}, f"none: {why}")
     images, targets = examined.images(rows), examined.targets(rows)
     measured = _faithful(examined).loc[examined.identity(rows)["scan"]]
 
@@ -219,7 +234,7 @@ def measure_consensus(examined: Examined) -> Part:
         found = faithfulness(
             examined.classifier,
             images[places],
-            {"consensus": maps},
+            {"consensus": maps.to(examined.device)},
             targets[places],
             metrics=(FAITHFUL,),
             steps=settings.steps,
@@ -233,36 +248,9 @@ def measure_consensus(examined: Examined) -> Part:
         {name: measured[name].to_numpy() for name in examined.methods},
         examined.patients(rows),
         score,
+        resamples=examined.resamples,
     )
     return Part(None, found.to_dict(), found.sentence)
-
-
-@dataclass(frozen=True)
-class Task:
-    """How a part is measured.
-
-    Attributes:
-        measure: Measures it.
-        uses: The settings on which it depends.
-        wanted: Whether settings ask for it.
-    """
-
-    measure: Callable[[Examined], Part]
-    uses: tuple[str, ...] = ()
-    wanted: Callable[[TrustSettings], bool] = lambda settings: True
-
-
-TASKS: dict[str, Task] = {
-    "zones": Task(measure_zones),
-    "faithfulness": Task(measure_faithfulness, ("scans", "steps", "baseline")),
-    "sanity": Task(measure_sanity, ("sanity_scans", "stages", "twin")),
-    "stability": Task(measure_stability, ("stability_scans", "draws")),
-    "agreement": Task(measure_agreement, ("scans",)),
-    "probes": Task(measure_probes, (), lambda settings: settings.probes),
-    "clusters": Task(measure_clusters, ("scans", "steps", "baseline")),
-    "consensus": Task(measure_consensus, ("scans", "steps", "baseline")),
-}
-"""The parts, in the order in which they are measured; the last two build on the second."""
 
 
 def _twin(examined: Examined) -> nn.Module | None:

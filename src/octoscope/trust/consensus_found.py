@@ -78,12 +78,17 @@ class ConsensusTest:
         return {"consensus": {"weights": dict(self.weights), "agreement": self.agreement}}
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all but the scores per scan as plain JSON values, None for what is undefined."""
+        """Return all but the scores per scan as plain JSON values, None for what is undefined.
+
+        ``options`` and ``methods`` are what `explain` takes to make this consensus of other scans.
+        """
         intervals = ("consensus", "uniform", "single", "difference", "difference_uniform")
         plain = ("weights", "informed", "agreement", "metric", "best_single", "scans", "patients",
                  "undefined", "verdict", "sentence")  # fmt: skip
         return {
             **{key: getattr(self, key) for key in plain},
+            "options": self.options,
+            "methods": [*self.weights, "consensus"],
             "halves": [asdict(half) for half in self.halves],
             **{
                 key: {k: None if v != v else v for k, v in getattr(self, key).items()}

@@ -3,6 +3,10 @@
 A method is compared with the strongest of the null maps (noise, centre, edges, brightness) on the
 very same scans: the paired difference, in the metric's better direction, with an interval over
 resampled patients. A number on its own says little; an edge detector's deletion curve also falls.
+
+The strongest null is the one with the best mean on these very scans, and the resamples do not
+choose it anew. The best of four looks a little better than it is, which counts against the method:
+"beats" is said rather too seldom, "worse than" rather too often.
 """
 
 from __future__ import annotations
@@ -69,7 +73,7 @@ def scoreboard(
             row |= {
                 "scans": int(np.isfinite(values).sum()),
                 "patients": patients_with(np.isfinite(values), weights),
-                "undefined": int(np.isnan(values).sum()),
+                "undefined": int((~np.isfinite(values)).sum()),
             }
             rows.append(row | _against(method, values, null, wide, weights, about, nulls))
     return pd.DataFrame(rows)

@@ -231,7 +231,7 @@ def _cluster_sentence(one: Mapping[str, Any], tested: bool) -> str:
     if one["artefacts"]:
         parts.append(f"goes with: {'; '.join(one['artefacts'])}")
     elif tested:
-        parts.append("goes with nothing that was measured")
+        parts.append("goes with no artefact that was measured")
     return f"{who} {' and '.join(parts) or 'look alike'}."
 
 

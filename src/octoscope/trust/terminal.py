@@ -57,6 +57,8 @@ def print_card(card: dict[str, Any], console: Console) -> None:
         if method["gated"] and not method["null"]:
             console.print(f"· {method['title']} ({key}): {method['gated']}", style="dim",
                           highlight=False, markup=False)  # fmt: skip
+    for note in card.get("notes", []):
+        console.print(f"· {note}", style="dim", highlight=False, markup=False)
     for probe in card["probes"]:
         mark, style = {True: ("✗", "red"), False: ("✓", "green"), None: ("–", "dim")}[
             probe["fires"]

@@ -5,9 +5,15 @@ Three levels, by rules that are written here and nowhere else:
 - *do not trust*: the model is not known to do better than chance; or two or more shortcut probes
   fire, or one fires and the believed method puts no less of its mass outside the retina than a
   constant map would.
-- *caution*: one probe fires; or no method beats the null maps in faithfulness; or the believed
-  method puts no less outside the retina than a constant map would; or too few patients to tell.
+- *caution*: one probe fires, or none could be judged; or no method beats the null maps in
+  faithfulness, or there are too few patients to tell; or the believed method puts no less outside
+  the retina than a constant map would.
 - *no objection found*: none of these. It is not proof: a shortcut that no probe knows stays hidden.
+
+"No less" means that the whole interval is at or above what the constant map would put there;
+"beats" that the whole interval of the paired difference is above 0, on at least one headline metric
+of faithfulness. Each interval is one of 95 %, for itself: of many methods and metrics, one may beat
+the nulls by chance. The believed method is the first of the ranking that beats them.
 """
 
 from __future__ import annotations
@@ -39,11 +45,12 @@ class Evidence:
         titles: Method → name in running text.
         gated: Method → why it failed the sanity checks, None if it did not.
         probes: Findings as JSON values (`probes.probe.Finding.to_dict`).
-        outside: Method → ``value, low, high``: the share of its mass outside the retina.
-        outside_chance: The share of the frame that is outside the retina.
+        outside: Method → ``value, low, high``: the share of its mass outside the retina; and
+            ``chance``, the share of the same frames that is outside of it.
+        unchecked: Method → why the sanity checks have no verdict on it.
         lesions: Method → sentence on its mass on lesions, where there are masks.
         accuracy: ``value, low, high`` of its balanced accuracy on validation, if known.
-        classes: Number of classes.
+        classes: Number of classes with validation scans.
     """
 
     model: str
@@ -54,7 +61,7 @@ class Evidence:
     gated: Mapping[str, str | None] = field(default_factory=dict)
     probes: Sequence[Mapping[str, Any]] = ()
     outside: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    outside_chance: float = float("nan")
+    unchecked: Mapping[str, str] = field(default_factory=dict)
     lesions: Mapping[str, str] = field(default_factory=dict)
     accuracy: Mapping[str, float | None] | None = None
     classes: int = 0
@@ -70,11 +77,12 @@ def verdict_of(evidence: Evidence) -> dict[str, Any]:
     believed, on_methods = _on_methods(evidence)
     stray, on_place = _on_place(evidence, believed)
     flagged, on_probes = _on_probes(evidence)
+    judged = any(probe["fires"] is not None for probe in evidence.probes)
     enough = _enough(evidence)
     guesses, on_accuracy = _on_accuracy(evidence)
     if guesses or len(flagged) >= 2 or (flagged and stray):
         level = DISTRUST
-    elif flagged or stray or believed is None or not enough:
+    elif flagged or stray or believed is None or not judged:
         level = CAUTION
     else:
         level = NO_OBJECTION
@@ -84,7 +92,14 @@ def verdict_of(evidence: Evidence) -> dict[str, Any]:
     return {
         "level": level,
         "headline": _headline(
-            evidence, level, believed, flagged, guesses=guesses, stray=stray, enough=enough
+            evidence,
+            level,
+            believed,
+            flagged,
+            guesses=guesses,
+            stray=stray,
+            enough=enough,
+            judged=judged,
         ),
         "sentences": sentences,
         "believe": believed,
@@ -93,13 +108,17 @@ def verdict_of(evidence: Evidence) -> dict[str, Any]:
 
 
 def _enough(evidence: Evidence) -> bool:
-    """Say whether there were patients enough to compare with the nulls, over all lesions."""
-    board = evidence.board
-    if board.empty:
+    """Say whether any method could be compared with the nulls in faithfulness."""
+    board, order = evidence.board, evidence.order
+    if board.empty or not len(order):
         return False
-    ranked = [name for name, about in evidence.metrics.items() if about.headline]
-    chosen = board[board["metric"].isin(ranked) & (board["lesion"] == ANY_LESION)]
-    return not (chosen["verdict"] == FEW).any()
+    ranked = [
+        name for name, about in evidence.metrics.items()
+        if about.headline and about.family == "faithfulness"
+    ]  # fmt: skip
+    usable = order.loc[~order["null"] & ~order["gated"], "method"]
+    compared = board[board["metric"].isin(ranked) & board["method"].isin(usable)]
+    return compared.empty or not (compared["verdict"] == FEW).all()
 
 
 def _headline(
@@ -111,6 +130,7 @@ def _headline(
     guesses: bool,
     stray: bool,
     enough: bool,
+    judged: bool,
 ) -> str:
     """Return the verdict in one sentence."""
     titles = {str(probe["probe"]): str(probe["title"]) for probe in evidence.probes}
@@ -119,16 +139,21 @@ def _headline(
         named = ", ".join(titles[key].lower() for key in flagged)
         plural = "s fire" if len(flagged) > 1 else " fires"
         reasons.append(f"{len(flagged)} shortcut probe{plural} ({named})")
-    if believed is None:
-        reasons.append("no method's maps are more faithful than maps that know no model")
+    if not judged:
+        reasons.append("no shortcut probe was run that could be judged")
+    if believed is None and enough:
+        reasons.append(
+            "no method's maps are known to be more faithful than maps that know no model"
+        )
+    if not enough:
+        reasons.append("there are too few patients to tell which maps are faithful")
     if stray:
         reasons.append("its maps lie outside the retina no less than a constant map would")
-    if level == CAUTION and not enough:
-        reasons.append("there are too few patients to tell")
     if level == NO_OBJECTION:
         return (
-            f"{evidence.model}: no objection found. No probe fires, and "
-            f"{evidence.titles.get(str(believed), believed)} shows what it uses."
+            f"{evidence.model}: no objection found. No shortcut probe fires, and the maps of "
+            f"{evidence.titles.get(str(believed), believed)} are more faithful than maps that know "
+            "no model."
         )
     start = "do not trust it" if level == DISTRUST else "with caution"
     return f"{evidence.model}: {start}: {'; '.join(reasons)}."
@@ -165,11 +190,19 @@ def _on_methods(evidence: Evidence) -> tuple[str | None, list[str]]:
             f"marks hurts the model more than what the best null map marks ({won}). "
             f"{len(faithful)} of {of} methods do."
         )
+    elif len(usable) and not _enough(evidence):
+        out.append(
+            "Which map to believe cannot be told: too few patients to compare the "
+            f"{len(usable)} methods with maps that know no model."
+        )
     elif len(usable):
         out.append(
-            "Believe no map of this model: on faithfulness none of the "
-            f"{len(usable)} methods beats the best map that knows no model."
+            "Believe no map of this model yet: on faithfulness none of the "
+            f"{len(usable)} methods is known to beat the best map that knows no model."
         )
+    if believed is not None and (why := evidence.unchecked.get(believed)):
+        named = evidence.titles.get(believed, believed)
+        out.append(f"The sanity checks have no verdict on {named}: {why}.")
     blind = [
         evidence.titles.get(name, name) for name, reason in evidence.gated.items()
         if reason and name in set(order.loc[~order["null"], "method"])
@@ -197,11 +230,12 @@ def _on_place(evidence: Evidence, believed: str | None) -> tuple[bool, list[str]
     if share is None or not np.isfinite(share["value"]):
         return False, []
     value, low, high = shares(share["value"], share["low"], share["high"])
-    chance = 100 * evidence.outside_chance
-    stray = bool(share["low"] >= evidence.outside_chance)
+    mass = f"{value} % [{low}, {high}]" if np.isfinite(share["low"]) else f"{value} %"
+    chance = share.get("chance", float("nan"))
+    stray = bool(share["low"] >= chance)
     sentence = (
-        f"{evidence.titles.get(str(believed), believed)} puts {value} % [{low}, {high}] of its "
-        f"mass outside the retina; a constant map would put {chance:.0f} % there."
+        f"{evidence.titles.get(str(believed), believed)} puts {mass} of its mass outside the "
+        f"retina; a constant map would put {100 * chance:.0f} % there."
     )
     return stray, [sentence]
 
