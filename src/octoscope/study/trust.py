@@ -30,7 +30,7 @@ from octoscope.study.stage import Stage
 from octoscope.study.trust_card import card_of
 from octoscope.study.trust_costs import MOST_PASSES
 from octoscope.study.trust_models import between_models, seeds_of
-from octoscope.study.trust_tasks import TASKS, Task
+from octoscope.study.trust_parts import TASKS, Task
 from octoscope.trust.scores import read_scores, save_scores
 
 NULLS = tuple(name for name, method in METHODS.items() if method.family == "null")
