@@ -40,8 +40,8 @@ from torch import Tensor, nn
 from octoscope.attribution.explain import explain
 from octoscope.models.classifier import Classifier
 from octoscope.study.evaluate import rows_of
-from octoscope.study.stored import as_images
 from octoscope.study.folder import RunFolder
+from octoscope.study.stored import as_images
 from timing import add_arguments, announce, interleaved, ratio, wall
 
 

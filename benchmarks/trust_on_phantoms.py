@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -199,6 +200,10 @@ def rendered_anew(
     return images, flags
 
 
+DATA = ("metadata",)
+"""Findings that are about the data: the model could cheat, not that it does."""
+
+
 def balanced_accuracy(targets: np.ndarray, logits: np.ndarray) -> float:
     """Return the mean sensitivity over classes."""
     hit = logits.argmax(axis=1) == targets
@@ -301,7 +306,9 @@ def table_of(records: list[dict[str, Any]]) -> str:
     lines += [
         "",
         f"- shortcut moves balanced accuracy by {100 * MOVED:g} points or more: {_share(moved)}",
-        f"- shortcut planted, moves less than that: {_share(unmoved)}",
+        f'- the same without "frame alone", which looks at the data: {_share(moved, DATA)}',
+        f'- shortcut planted, moves less than that: {_share(unmoved)}; without "frame alone": '
+        f"{_share(unmoved, DATA)}",
         f"- clean: {_share(clean)}; of the held-out ones: {_share(held_out)}",
         "",
         "| probe | fires where moved | fires on clean | not judged |",
@@ -327,11 +334,11 @@ def _points(value: float | None) -> str:
     return "–" if value is None or not np.isfinite(value) else f"{100 * value:.1f}"
 
 
-def _share(records: list[dict[str, Any]]) -> str:
+def _share(records: list[dict[str, Any]], without: Collection[str] = ()) -> str:
     """Return how many of these are flagged, with the exact binomial interval."""
     if not records:
         return "none of these yet"
-    hits = sum(bool(fired(record)) for record in records)
+    hits = sum(any(one["probe"] not in without for one in fired(record)) for record in records)
     low, high = binomtest(hits, len(records)).proportion_ci(0.95, "exact")
     return f"{hits} of {len(records)} flagged (95 % interval {100 * low:.0f} to {100 * high:.0f} %)"
 
