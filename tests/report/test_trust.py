@@ -15,15 +15,23 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
+from octoscope.attribution.store import MapStore
 from octoscope.data.cache import ScanCache
 from octoscope.files import read_json
-from octoscope.report import build_report
+from octoscope.report import build_report, trust_curves
+from octoscope.report.explanations import explanations_section
 from octoscope.report.figures.heatmap import heat_map
-from octoscope.report.figures.probes import Effect
+from octoscope.report.figures.perturbation import Curves
+from octoscope.report.figures.probes import Effect, probe_forest
 from octoscope.report.figures.roles import roles
 from octoscope.report.files import StudyFiles
-from octoscope.report.html import environment
-from octoscope.report.trust import pictured, trust_section
+from octoscope.report.headline import take_away
+from octoscope.report.html import embedded, environment
+from octoscope.report.localisation import localisation_section
+from octoscope.report.trust import trust_section
+from octoscope.report.trust_curves import curves_figure
+from octoscope.report.trust_pictures import mean_map
+from octoscope.report.trust_read import Trust
 from octoscope.report.trust_scoreboard import written
 
 METHODS = {
@@ -172,14 +180,14 @@ def scoreboard_rows(generator: np.random.Generator, skill: dict[str, float]):
 
 
 def curve(generator: np.random.Generator, kind: str, skill: dict[str, float]) -> dict[str, Any]:
-    fractions = np.linspace(0, 1, 21)
+    fractions = np.linspace(0, 1, 7)
     falls = kind in ("deletion", "road_morf")
     methods = {}
     for name, good in skill.items():
         steep = 1 + 6 * (good if falls else 1 - good)
         mean = np.exp(-steep * fractions) if falls else 1 - np.exp(-(1 + 6 * good) * fractions)
         half = 0.05 * np.sin(np.pi * fractions)
-        mean = mean + generator.normal(0, 0.005, 21)
+        mean = mean + generator.normal(0, 0.005, 7)
         methods[name] = {key: list(map(float, values)) for key, values in
                          (("mean", mean), ("low", mean - half), ("high", mean + half))}  # fmt: skip
     methods["rise"]["mean"][5] = None
@@ -325,7 +333,8 @@ def test_a_card_tells_verdict_numbers_and_blocks_in_order(trusted_study: Path, p
              "Agreement:", "Clusters:", "Failures:", "Consensus:")  # fmt: skip
     places = [text.index(head) for head in heads]
     assert places == sorted(places)
-    assert "Measured on 64 scans of 32 patients of the validation split." in text
+    assert "Measured on 64 scans of 32 patients of the validation split (perturbation;" in text
+    assert "zones, probes, lesions and clusters on all scans of that split" in text
     assert '<a href="#trust">' in page
 
 
@@ -415,6 +424,45 @@ def test_the_figures_are_sound_hold_their_lines_and_fetch_nothing(page: str) -> 
     bare = re.sub(r"base64,[A-Za-z0-9+/=]+", "", section(page))
     assert "http:" not in bare and "https:" not in bare and "<script" not in bare
     assert len(page) < 12 * 2**20
+
+
+def test_curves_stand_in_a_fixed_order(
+    trusted_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    panels: list[Curves] = []
+
+    def seen(drawn: list[Curves], _: object) -> bytes:
+        panels.extend(drawn)
+        return b"<svg/>"
+
+    monkeypatch.setattr(trust_curves, "perturbation_curves", seen)
+    study = StudyFiles.read(trusted_study)
+    run = study.models["resnet10t"][0]
+    one = run.trust["curves"]["deletion"]
+    kinds = ("mine", "lerf", "morf", "negative", "positive", "insertion", "deletion")
+    curves_figure(
+        Trust(study, run, {**run.trust, "curves": {k: {**one, "title": k} for k in kinds}})
+    )
+    assert [panel.title for panel in panels] == [*reversed(kinds[2:]), "lerf", "mine"]
+
+
+def test_long_names_of_probes_are_wrapped_and_not_cut() -> None:
+    name = "artefact transplanted from another class: DRUSEN"
+    svg = probe_forest([Effect(name, 0.1, 0.0, 0.2, 0.0, 0.1, fires=False, words="0.1")])
+    written_down = re.findall(r"<!-- (.*?) -->", svg.decode(), flags=re.DOTALL)
+    assert name in " ".join(written_down) and "…" not in "".join(written_down)
+
+
+def test_a_mean_map_gives_every_scan_the_same_say(tmp_path: Path) -> None:
+    store = MapStore.create(tmp_path / "maps.zarr", 4, about={})
+    maps = np.array([[[1, 0], [0, -5]], [[0, 3], [0, 1]], [[0, 0], [0, -1]]], dtype=np.float32)
+    flags = {name: np.zeros(3) for name in ("all_zero", "nonfinite", "clipped_fraction")}
+    store.write([0, 1, 2], "gradcam", maps, np.zeros(3, dtype=int), flags)
+    mean, count = mean_map(store, np.array([0, 1, 2]), "gradcam")
+    assert mean is not None and count == 2, "a map without evidence has no say"
+    np.testing.assert_allclose(mean, [[0.5, 0.375], [0, 0.125]], atol=1e-3)
+    assert mean_map(store, np.array([2]), "gradcam") == (None, 0)
+    assert mean_map(store, np.array([3]), "gradcam") == (None, 0), "not written"
 
 
 def test_the_gallery_shows_scan_map_lesions_and_value(trusted_study: Path, page: str) -> None:
@@ -523,7 +571,25 @@ def test_pictures_stop_at_their_bytes_and_the_rest_is_counted(copied: Path) -> N
     assert shown[0] is not None and shown[-1] is None
     none = trust_section(study, 0)
     assert none is not None and none["scans"] == {} and none["left_out"] >= 10
-    assert pictured(None) == 0
+
+
+def test_cards_without_room_for_figures_keep_their_numbers(copied: Path) -> None:
+    found = trust_section(StudyFiles.read(copied), 0)
+    assert found is not None and embedded(found["cards"]) == 0
+    text = plain(environment().get_template("trust.html.j2").render(trust=found))
+    first = text[: text.index("vit_tiny, seed 0")]
+    assert first.count("Left out to keep this file small") == 3, "curves, randomisation, agreement"
+    assert "Not measured" not in first
+    assert PROBES[0][1] in first and "0.31 [0.22, 0.40]" in first
+
+
+def test_the_grid_of_maps_keeps_to_its_bytes_but_shows_a_scan(copied: Path) -> None:
+    study = StudyFiles.read(copied)
+    whole, cut = explanations_section(study), explanations_section(study, 1)
+    assert whole is not None and cut is not None
+    assert len(cut["panels"]) == 1 and cut["left_out"] == len(whole["panels"]) - 1
+    assert embedded(cut) < embedded(whole) and embedded(None) == 0
+    assert embedded({"a": ["data:x", {"b": "data:xy"}], "c": "text"}) == 6 + 7
 
 
 def test_maps_that_were_not_kept_leave_the_scan(copied: Path) -> None:
@@ -586,3 +652,48 @@ def test_heat_maps_fit_the_page_and_leave_unknown_cells_empty(count: int) -> Non
     assert float(root.attrib["width"].removesuffix("pt")) <= 7.25 * 72
     cells = re.findall(rb"<!-- (?:0)?\.42 -->", svg)
     assert len(cells) == count * count - 1
+
+
+def test_clusters_show_their_mean_map_if_the_file_fits_the_cache(copied: Path) -> None:
+    def means() -> list[Any]:
+        found = trust_section(StudyFiles.read(copied))
+        assert found is not None
+        return [one["mean"] for one in found["cards"][0]["clusters"][0]["clusters"]]
+
+    assert [mean["count"] for mean in means()] == [8, 5, 3]
+    path = copied / "runs" / "resnet10t-seed0" / "trust.json"
+    said = read_json(path)
+    found = said["clusters"]["gradcam"]
+    found["cluster_of"].reverse()
+    write_plain(path, said)
+    assert means() == [None] * 3, "the examples are of other clusters"
+    found["cluster_of"], found["embedding"] = [1, 2], found["embedding"][:2]
+    write_plain(path, said)
+    assert means() == [None] * 3, "two scans of sixteen"
+
+
+def test_null_maps_stand_apart_on_lesions_and_are_never_the_best(copied: Path) -> None:
+    about = read_json(copied / "methods.json")
+    before = localisation_section(StudyFiles.read(copied))
+    assert before is not None and not before["models"][0]["nulls"]
+    best = before["models"][0]["methods"][0]["method"]
+    write_plain(copied / "methods.json", {**about, best: {"title": "A null", "family": "null"}})
+    found = localisation_section(StudyFiles.read(copied))
+    assert found is not None
+    for model in found["models"]:
+        assert [row["method"] for row in model["nulls"]] == [best]
+        assert len(model["methods"]) == 3
+    assert not any("A null" in one["sentence"] for one in found["best"])
+
+
+def test_the_headline_names_three_probes_and_counts_the_rest(copied: Path) -> None:
+    path = copied / "runs" / "resnet10t-seed0" / "trust.json"
+    said = read_json(path)
+    for one in said["probes"][:5]:
+        one["fires"] = True
+    write_plain(path, said)
+    study = StudyFiles.read(copied)
+    lines = take_away(study, {"val": [], "test": []}, [], None, trust_section(study))
+    fired = [line["text"] for line in lines if line["text"].startswith("Shortcut probe fires")]
+    assert len(fired) == 3 and fired[2].endswith("2 more fire.")
+    assert "Corners blanked: CNV, 0.31 [0.22, 0.40] balanced accuracy (limit 0.05)." in fired[0]

@@ -12,12 +12,19 @@ from octoscope.report.data import data_section
 from octoscope.report.explanations import explanations_section
 from octoscope.report.files import SPLITS, StudyFiles
 from octoscope.report.headline import is_phantom, take_away, was_run
-from octoscope.report.html import environment
+from octoscope.report.html import embedded, environment
 from octoscope.report.localisation import localisation_section
 from octoscope.report.models import models_section
 from octoscope.report.provenance import provenance_section
 from octoscope.report.results import results_of, results_section
-from octoscope.report.trust import MOST_BYTES, pictured, trust_section
+from octoscope.report.trust import MOST_TABLES, trust_section
+from octoscope.report.trust_read import trusted
+
+MOST_BYTES = 11 * 2**20
+"""Of all pictures and of what is written on trust cards: the page stays below 12 MB."""
+
+CARD_BYTES, TABLES_BYTES = 60_000, 350_000
+"""About what is written on a trust card, and in its tables of all metrics."""
 
 OVERRIDE = "OVERRIDE"
 """Notes that begin so are printed in red: somebody switched a safeguard off."""
@@ -44,8 +51,12 @@ def content_of(study: StudyFiles) -> dict[str, Any]:
     by_split = {split: results_of(study, split) for split in SPLITS}
     results = results_section(by_split)
     localisation = localisation_section(study)
-    explanations = explanations_section(study)
-    trust = trust_section(study, MOST_BYTES - pictured(explanations))
+    models = models_section(study)
+    room = MOST_BYTES - embedded([models, results, localisation])
+    cards = len(trusted(study))
+    room -= cards * CARD_BYTES + min(cards, MOST_TABLES) * TABLES_BYTES
+    trust = trust_section(study, room // 2)
+    explanations = explanations_section(study, room - embedded(trust))
     validated: list[str] = next(
         (section["comparisons"] for section in results if section["key"] == "val"), []
     )
@@ -60,7 +71,7 @@ def content_of(study: StudyFiles) -> dict[str, Any]:
         "overrides": [note for note in notes if note.startswith(OVERRIDE)],
         "notes": [note for note in notes if not note.startswith(OVERRIDE)],
         "data": data_section(study),
-        "models": models_section(study),
+        "models": models,
         "results": results,
         "explanations": explanations,
         "localisation": localisation,

@@ -14,8 +14,8 @@ from octoscope.report.figures.overlay import gradient, overlay_png, scan_jpeg
 from octoscope.report.files import RunFiles, StudyFiles
 from octoscope.report.html import data_uri
 
-MOST_BYTES = 8 * 2**20
-"""Pictures of the grid, before base64 adds a third: the report stays below about 12 MB."""
+MOST_BYTES = 10 * 2**20
+"""Pictures of the grid as they stand in the page."""
 
 MOSTLY_CLIPPED = 0.9
 """From this share of positions cut to zero by the method's ReLU a map carries a warning."""
@@ -46,22 +46,27 @@ class Panel:
     models: list[dict[str, Any]] = field(default_factory=list)
 
 
-def explanations_section(study: StudyFiles) -> dict[str, Any] | None:
+def explanations_section(study: StudyFiles, most: int | None = None) -> dict[str, Any] | None:
     """Return what the template shows, None if there are no maps, panels or cached scans.
 
-    Of several seeds of a model the first is shown.
+    Of several seeds of a model the first is shown. The first scan is shown whatever its size.
+
+    Args:
+        study: The study.
+        most: Bytes that pictures may take, as they stand in the page; at most `MOST_BYTES`.
     """
+    most = MOST_BYTES if most is None else min(most, MOST_BYTES)
     runs = [seeds[0] for seeds in study.models.values()]
     runs = [run for run in runs if run.panels and run.maps is not None]
     if not runs or study.cache is None:
         return None
     methods = _methods(study, runs)
-    signed = _signed(study, runs, [method["key"] for method in methods])
+    signed = diverging(study, runs, [method["key"] for method in methods])
     panels: list[Panel] = []
     used = 0
     wanted = [entry for entry in runs[0].panels if 0 <= int(entry["row"]) < len(study.cache)]
     for entry in wanted:
-        if used > MOST_BYTES:
+        if panels and used >= most:
             break
         panel, size = _panel(study, runs, entry, signed)
         panels.append(panel)
@@ -83,10 +88,17 @@ def explanations_section(study: StudyFiles) -> dict[str, Any] | None:
 
 
 def _methods(study: StudyFiles, runs: list[RunFiles]) -> list[dict[str, str]]:
-    """Return the methods that any run has maps of: as the config names them, then as they come."""
-    there = dict.fromkeys(name for run in runs if run.maps for name in run.maps.methods)
+    """Return the methods that any run has maps of: as the config names them, then as they come.
+
+    Null maps are there for the scoreboard; they are shown only if they were asked for.
+    """
     asked = study.about.get("config", {}).get("explain", {}).get("methods") or []
     about = study.methods  # in the order of the registry
+    aside = {name for name, row in about.items() if row.get("family") == "null"}
+    if not {"null", "all"}.isdisjoint([asked] if isinstance(asked, str) else asked):
+        aside = set()
+    names = dict.fromkeys(name for run in runs if run.maps for name in run.maps.methods)
+    there = [name for name in names if name in asked or name not in aside]
     order = list(dict.fromkeys(name for name in [*asked, *about, *there] if name in there))
     return [
         {
@@ -102,11 +114,11 @@ def _methods(study: StudyFiles, runs: list[RunFiles]) -> list[dict[str, str]]:
 def _panel(
     study: StudyFiles, runs: list[RunFiles], entry: dict[str, Any], signed: dict[str, bool]
 ) -> tuple[Panel, int]:
-    """Return one panel and the bytes its pictures take."""
+    """Return one panel and the bytes that its pictures take in the page."""
     cache = study.cache
     assert cache is not None
     row = int(entry["row"])
-    picture, _ = scan_jpeg(cache.images[row])
+    picture = data_uri(scan_jpeg(cache.images[row])[0], "image/jpeg")
     height, width = cache.images.shape[1:]
     outlines = []
     if cache.masks is not None and cache.has_mask[row]:
@@ -116,7 +128,7 @@ def _panel(
         str(entry["scan"]),
         entry.get("label"),
         str(entry.get("reason") or ""),
-        data_uri(picture, "image/jpeg"),
+        picture,
         (width, height),
         outlines,
     )
@@ -126,10 +138,10 @@ def _panel(
         if said is None or run.maps is None:
             continue
         cells = [
-            _cell(run.maps, row, method, study.classes, said["predicted"]) for method in signed
+            map_cell(run.maps, row, method, study.classes, said["predicted"]) for method in signed
         ]
         for cell in cells:
-            used += _draw(cell, (height, width), signed[cell["method"]])
+            used += draw_cell(cell, (height, width), signed[cell["method"]])
         probabilities = [
             {"name": name, "value": said["probabilities"].get(name)} for name in study.classes
         ]
@@ -146,7 +158,7 @@ def _panel(
     return panel, used
 
 
-def _signed(study: StudyFiles, runs: list[RunFiles], methods: list[str]) -> dict[str, bool]:
+def diverging(study: StudyFiles, runs: list[RunFiles], methods: list[str]) -> dict[str, bool]:
     """Say of each method whether its colours diverge from zero: one scale per method.
 
     They do where the method is signed by its definition, whatever the maps shown, and where a map
@@ -174,7 +186,7 @@ def _stored(
         return None
 
 
-def _cell(
+def map_cell(
     store: MapStore, row: int, method: str, classes: list[str], predicted: str
 ) -> dict[str, Any]:
     """Return one map: explained class, range, warning, and its values if they can be drawn."""
@@ -209,15 +221,14 @@ def _cell(
     }
 
 
-def _draw(cell: dict[str, Any], size: tuple[int, int], signed: bool) -> int:
-    """Replace the values of a cell by their picture and return the bytes it takes."""
+def draw_cell(cell: dict[str, Any], size: tuple[int, int], signed: bool) -> int:
+    """Replace the values of a cell by their picture and return its bytes in the page."""
     values = cell.pop("values")
     cell.update(image=None, signed=signed)
     if values is None:
         return 0
-    picture = overlay_png(values, size, signed=signed)
-    cell["image"] = data_uri(picture, "image/png")
-    return len(picture)
+    cell["image"] = data_uri(overlay_png(values, size, signed=signed), "image/png")
+    return len(cell["image"])
 
 
 def _cells(panels: list[Panel]) -> list[dict[str, Any]]:

@@ -12,6 +12,9 @@ from octoscope.report.results import ModelResult
 
 LESION_LEVELS = {"above chance": "good", "no interval": "plain", "too few patients": "plain"}
 
+MOST_FIRED = 3
+"""Probes named for every model; its card names all."""
+
 Line = dict[str, str]
 """A sentence with its level: good, warning, bad or plain."""
 
@@ -134,12 +137,21 @@ def _trusted(trust: dict[str, Any] | None) -> list[Line]:
         if verdict["headline"]:
             text = f"Can it be believed? {verdict['headline']}"
             lines.append({"level": verdict["kind"], "text": text})
-        for probe in (card["probes"] or {}).get("rows", []):
-            if probe["state"] == "fires":
-                what = probe["sentence"] or probe["title"]
-                text = f"Shortcut probe fires for {card['name']}: {what}"
-                lines.append({"level": "bad", "text": text})
+        rows = (card["probes"] or {}).get("rows", [])
+        fired = [_fired(probe) for probe in rows if probe["state"] == "fires"]
+        more = len(fired) - MOST_FIRED
+        for place, what in enumerate(fired[:MOST_FIRED]):
+            last = more > 0 and place == MOST_FIRED - 1
+            also = f" {more} more fire{'s' if more == 1 else ''}." if last else ""
+            text = f"Shortcut probe fires for {card['name']}: {what}.{also}"
+            lines.append({"level": "bad", "text": text})
     return lines
+
+
+def _fired(probe: dict[str, Any]) -> str:
+    """Return what a probe measured, with its limit."""
+    effect = " ".join(filter(None, (probe["value"], probe["interval"], probe["unit"])))
+    return f"{probe['title']}, {effect} (limit {probe['limit_text']})"
 
 
 def _audit(study: StudyFiles) -> list[Line]:

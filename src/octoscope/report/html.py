@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -39,6 +40,17 @@ def data_uri(content: bytes, kind: str) -> str:
 def svg_uri(content: bytes) -> str:
     """Return an SVG as a data URI."""
     return data_uri(content, "image/svg+xml")
+
+
+def embedded(content: Any) -> int:
+    """Return the bytes of all pictures within nested lists, dictionaries and dataclasses."""
+    if isinstance(content, str):
+        return len(content) if content.startswith("data:") else 0
+    if isinstance(content, Mapping):
+        return sum(map(embedded, content.values()))
+    if isinstance(content, list | tuple):
+        return sum(map(embedded, content))
+    return embedded(vars(content)) if is_dataclass(content) else 0
 
 
 def known(value: Any) -> bool:

@@ -19,6 +19,9 @@ from octoscope.trust.scores import (
     summarise,
 )
 
+LEAST_LIFT = 0.25
+"""An interval of ratios may begin at zero, which no logarithmic axis shows."""
+
 CHANCE_TITLES = {
     "frame": "a map that is constant over the frame",
     "retina": "a map that is constant over the retina",
@@ -49,17 +52,34 @@ def localisation_section(study: StudyFiles) -> dict[str, Any] | None:
         for chance in ("retina", "other scans"):
             row[chance] = _lift_against(summaries[chance], row)
         row["by_lesion"] = [_lift_against(frame, row, lesion) for lesion in lesions]
-    ordered = sorted(overall, key=lambda row: (row["model"], -_or_zero(row["lift"])))
+    ordered = sorted(overall, key=lambda row: (row["model"], row["null"], -_or_zero(row["lift"])))
     return {
-        "rows": ordered,
+        "models": _by_model(ordered),
         "lesions": [name.replace("_", " ") for name in lesions],
         "has": {chance: not summaries[chance].empty for chance in CHANCES},
         "titles": CHANCE_TITLES,
         "tolerance": TOLERANCE,
-        "best": best_sentences(overall),
+        "best": best_sentences([row for row in overall if not row["null"]]),
         "forest": _forest(ordered),
         "left_out": _left_out(study),
     }
+
+
+def _by_model(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return, per model, its rows, null maps apart."""
+    out = []
+    for model in dict.fromkeys(row["model"] for row in rows):
+        own = [row for row in rows if row["model"] == model]
+        scans, patients = (max(row[name] for row in own) for name in ("scans", "patients"))
+        for row in own:
+            fewer = (row["scans"], row["patients"]) != (scans, patients)
+            row["of"] = f"{row['scans']} scans of {row['patients']} patients" if fewer else ""
+        out.append({
+            "name": model, "scans": scans, "patients": patients,
+            "methods": [row for row in own if not row["null"]],
+            "nulls": [row for row in own if row["null"]],
+        })  # fmt: skip
+    return out
 
 
 def best_sentences(rows: list[dict[str, Any]]) -> list[dict[str, str]]:
@@ -91,6 +111,7 @@ def _records(study: StudyFiles, frame: pd.DataFrame) -> list[dict[str, Any]]:
     out = []
     for row in frame.to_dict("records"):
         row["title"] = study.title(row["method"])
+        row["null"] = study.methods.get(row["method"], {}).get("family") == "null"
         row["lift_interval"] = _interval(row, "lift")
         row["mass_interval"] = _interval(row, "mass")
         out.append(row)
@@ -138,6 +159,7 @@ def _forest(rows: list[dict[str, Any]]) -> str | None:
             row["lift_low"] if known(row["lift_low"]) else None,
             row["lift_high"] if known(row["lift_high"]) else None,
             models.index(row["model"]),
+            row["null"],
         )
         for row in rows
         if known(row["lift"]) and row["lift"] > 0
@@ -145,7 +167,19 @@ def _forest(rows: list[dict[str, Any]]) -> str | None:
     if not points:
         return None
     title = "mass on lesions, as a multiple of chance"
-    return svg_uri(forest(points, title=title, chance=1, logarithmic=True))
+    if any(row["null"] for row in rows):
+        title += " (hollow: null maps)"
+    limits = _limits(points)
+    return svg_uri(forest(points, title=title, chance=1, limits=limits, logarithmic=True))
+
+
+def _limits(points: list[Point]) -> tuple[float, float]:
+    """Return ends of the axis that show every value; intervals down to zero leave it."""
+    values = [point.value for point in points]
+    lows = [point.low for point in points if point.low is not None]
+    highs = [point.high for point in points if point.high is not None]
+    least = max(min(lows, default=1), LEAST_LIFT)
+    return min(least, 0.8, *values) / 1.1, max(1.25, *values, *highs) * 1.1
 
 
 def _left_out(study: StudyFiles) -> list[str]:

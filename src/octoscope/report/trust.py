@@ -2,50 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from octoscope.report.files import StudyFiles
-from octoscope.report.html import known
+from octoscope.report.html import embedded, known
 from octoscope.report.trust_agreement import agreement_block, agreement_of_models
 from octoscope.report.trust_curves import curves_figure, randomisation_figure
 from octoscope.report.trust_gallery import clusters_block, gallery_block
 from octoscope.report.trust_pictures import Album
 from octoscope.report.trust_places import probes_block, zones_block
-from octoscope.report.trust_read import Trust, items, level_of, mapping, trusted, words
+from octoscope.report.trust_read import Trust, entries, items, level_of, mapping, trusted, words
 from octoscope.report.trust_scoreboard import scoreboard_tables, with_bounds
 
 MOST_PICTURES = 2 * 2**20
 """Bytes of the small pictures as they stand in the page."""
 
-MOST_BYTES = 10 * 2**20
-"""Of all figures and pictures of this section and the explanations in the page."""
+MOST_BYTES = 6 * 2**20
+"""Bytes of figures and small pictures together."""
 
-SVG = "data:image/svg"
+MOST_TABLES = 8
+"""Cards with the tables of all metrics; the others have the headline metrics."""
 
 SYMBOLS = {"good": "✓", "warning": "!", "bad": "✗", "plain": "?"}
 
 
-def trust_section(study: StudyFiles, most: int = MOST_PICTURES) -> dict[str, Any] | None:
+def trust_section(study: StudyFiles, most: int = MOST_BYTES) -> dict[str, Any] | None:
     """Return what the template shows, None if no run has a ``trust.json``.
 
-    Of several seeds of a model the first has a card; of the others the verdict is told.
+    Of several seeds of a model the first has a card; of the others the verdict is told. Figures
+    go before small pictures; cards whose figures find no room keep their numbers.
 
     Args:
         study: The study.
-        most: Bytes that small pictures may take, as they stand in the page.
+        most: Bytes that figures and small pictures may take, as they stand in the page; at most
+            `MOST_BYTES`.
     """
     models = trusted(study)
     if not models:
         return None
+    most = min(most, MOST_BYTES)
     titles = {name: title for seeds in models for name, title in seeds[0].titles.items()}
-    cards = [_measured(seeds) for seeds in models]
     agreed = agreement_of_models(study, titles)
-    drawn = _figure_bytes([cards, agreed])
-    album = Album(max(0, min(most - drawn, MOST_PICTURES)))
+    used = embedded(agreed)
+    cards = []
+    for place, seeds in enumerate(models):
+        card = _measured(seeds, drawn=used < most)
+        if used + embedded(card) > most:
+            card = _measured(seeds, drawn=False)
+        used += embedded(card)
+        cards.append({**card, "tables": place < MOST_TABLES})
+    album = Album(max(0, min(most - used, MOST_PICTURES)))
     for card, (trust, *_) in zip(cards, models, strict=True):
         card["gallery"] = gallery_block(trust, album)
-        card["clusters"] = clusters_block(trust, album)
+        card["clusters"] = clusters_block(trust, album, drawn=card["drawn"])
     return {
         "cards": cards,
         "models": agreed,
@@ -54,37 +63,24 @@ def trust_section(study: StudyFiles, most: int = MOST_PICTURES) -> dict[str, Any
     }
 
 
-def pictured(explanations: Mapping[str, Any] | None) -> int:
-    """Return the bytes that the pictures of the explanations section take in the page."""
-    panels = (explanations or {}).get("panels", [])
-    maps = (cell["image"] for panel in panels for model in panel.models for cell in model["cells"])
-    return sum(len(panel.image) for panel in panels) + sum(len(image or "") for image in maps)
-
-
-def _figure_bytes(content: Any) -> int:
-    """Return the bytes of all figures within nested lists and dictionaries."""
-    if isinstance(content, Mapping):
-        return sum(map(_figure_bytes, content.values()))
-    if isinstance(content, list | tuple):
-        return sum(map(_figure_bytes, content))
-    return len(content) if isinstance(content, str) and content.startswith(SVG) else 0
-
-
-def _measured(seeds: list[Trust]) -> dict[str, Any]:
-    """Return a card without its scans."""
+def _measured(seeds: list[Trust], drawn: bool) -> dict[str, Any]:
+    """Return a card without its scans, and without figures if they are not to be drawn."""
     trust = seeds[0]
     return {
+        "drawn": drawn,
         "name": trust.run.name,
         "measured_on": _measured_on(trust),
         "verdict": _verdict(trust),
         "others": [{"name": other.run.name, **_verdict(other)} for other in seeds[1:]],
         "scoreboard": scoreboard_tables(trust),
-        "curves": curves_figure(trust),
-        "zones": zones_block(trust),
-        "probes": probes_block(trust),
-        "randomisation": randomisation_figure(trust),
-        "gated": [(trust.title(m), why) for m in trust.order if (why := trust.gated(m))],
-        "agreement": agreement_block(trust),
+        "curves": curves_figure(trust) if drawn else None,
+        "zones": zones_block(trust, drawn),
+        "probes": probes_block(trust, drawn),
+        "randomisation": randomisation_figure(trust) if drawn else None,
+        "gated": [
+            (trust.title(m), f"{why.rstrip('.')}.") for m in trust.order if (why := trust.gated(m))
+        ],
+        "agreement": agreement_block(trust) if drawn else None,
         "consensus": _consensus(trust),
         "further": [
             sentence
@@ -95,14 +91,17 @@ def _measured(seeds: list[Trust]) -> dict[str, Any]:
 
 
 def _measured_on(trust: Trust) -> str:
-    """Say on what the card rests."""
+    """Say on what the card rests: the scans of the perturbation, which is the dearest part."""
     said = trust.said
     parts = [f"{said[name]} {name}" for name in ("scans", "patients") if known(said.get(name))]
     split = {"val": "validation", "test": "test", "train": "training"}.get(
         words(said.get("split")), words(said.get("split"))
     )
     text = " of ".join(parts)
-    return f"{text} of the {split} split" if text and split else text
+    if not (text and split):
+        return text
+    rest = "zones, probes, lesions and clusters on all scans of that split"
+    return f"{text} of the {split} split (perturbation; {rest})"
 
 
 def _verdict(trust: Trust) -> dict[str, Any]:
@@ -126,12 +125,14 @@ def _consensus(trust: Trust) -> dict[str, Any] | None:
         return None
     weights = {m: w for m, w in mapping(said.get("weights")).items() if known(w)}
     heaviest = max(weights.values(), default=0)
-    single = words(said.get("best_single"))
+    halves = [words(half.get("single")) for half in entries(said.get("halves"))]
+    singles = list(dict.fromkeys(filter(None, halves))) or [words(said.get("best_single"))]
+    single = " or ".join(trust.title(name) for name in singles if name)
     difference = mapping(said.get("difference"))
     scores = [
         ("consensus with these weights", "consensus"),
         ("consensus with equal weights", "uniform"),
-        (f"best single method{f': {trust.title(single)}' if single else ''}", "single"),
+        (f"best single method{f': {single}' if single else ''}", "single"),
     ]
     return {
         "weights": [

@@ -23,6 +23,9 @@ BETTER = {
 }
 """Kind of curve → what a good map does in it."""
 
+ORDER = ("deletion", "insertion", "positive", "negative", "morf", "road_morf", "lerf", "road_lerf")
+"""Of the panels: what takes away stands left of what keeps."""
+
 SIMILARITIES = {"spearman": "Rank correlation", "ssim": "Structural similarity"}
 
 
@@ -34,7 +37,9 @@ def drawn_as(trust: Trust) -> dict[str, Role]:
 def curves_figure(trust: Trust) -> str | None:
     """Return all kinds of perturbation as a data URI, None if none was measured."""
     panels = []
-    for kind, said in trust.block("curves").items():
+    found = trust.block("curves")
+    for kind in sorted(found, key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER)):
+        said = found[kind]
         about = mapping(said)
         fractions = reals(about.get("fractions"))
         lines = {
@@ -47,6 +52,15 @@ def curves_figure(trust: Trust) -> str | None:
             axis = words(about.get("x")) or "share of pixels"
             panels.append(Curves(title, BETTER.get(kind, ""), axis, fractions, drawn))
     return figure_uri(perturbation_curves(panels, drawn_as(trust))) if panels else None
+
+
+def _short(stages: list[str]) -> list[str]:
+    """Return names of stages without what all layers begin with: ``network.fc`` is ``fc``."""
+    layers = [layer for stage in stages for layer in stage.split("…")]
+    first = layers[0].split(".")[0] + "."
+    if not all(layer.startswith(first) for layer in layers):
+        return stages
+    return ["…".join(layer.removeprefix(first) for layer in s.split("…")) for s in stages]
 
 
 def randomisation_figure(trust: Trust) -> str | None:
@@ -62,7 +76,7 @@ def randomisation_figure(trust: Trust) -> str | None:
     if not stages or not found:
         return None
     ordered = {title: found[title] for title in SIMILARITIES.values() if title in found}
-    return figure_uri(randomisation_lines(stages, ordered, drawn_as(trust)))
+    return figure_uri(randomisation_lines(_short(stages), ordered, drawn_as(trust)))
 
 
 def _curve(said: dict[str, Any], count: int) -> Curve:

@@ -16,8 +16,13 @@ ALL = "all"
 AREA = "area of the frame"
 
 
-def zones_block(trust: Trust) -> dict[str, Any] | None:
-    """Return figures and numbers of the anatomy zones, None if they were not measured."""
+def zones_block(trust: Trust, drawn: bool = True) -> dict[str, Any] | None:
+    """Return numbers and figures of the anatomy zones, None if they were not measured.
+
+    Args:
+        trust: The run.
+        drawn: Whether to draw the figures.
+    """
     block = trust.block("zones")
     names = [words(name) for name in items(block.get("names"))]
     titles = mapping(block.get("titles"))
@@ -27,15 +32,15 @@ def zones_block(trust: Trust) -> dict[str, Any] | None:
     outside = mapping(block.get("outside_retina"))
     area = mapping(block.get("area"))
     bars = [(trust.title(m), _values(mapping(shares[m]).get(ALL), names)) for m in methods]
-    drawn = [bar for bar in bars if any(map(isfinite, bar[1]))]
+    bars = [bar for bar in bars if any(map(isfinite, bar[1]))]
     by_class = _by_class(trust, area, mapping(shares.get(trust.best or "")), names)
-    if not (drawn and names) and not outside:
+    if not (bars and names) and not outside:
         return None
     return {
-        "figure": _bars([(AREA, _area(area.get(ALL), names)), *drawn], names, called)
-        if drawn and names
+        "figure": _bars([(AREA, _area(area.get(ALL), names)), *bars], names, called)
+        if drawn and bars and names
         else None,
-        "by_class": _bars(by_class, names, called) if len(by_class) > 1 else None,
+        "by_class": _bars(by_class, names, called) if drawn and len(by_class) > 1 else None,
         "best": trust.title(trust.best) if trust.best else "",
         "outside": [
             {"title": trust.title(m), "interval": mapping(outside[m]), "null": trust.is_null(m),
@@ -76,8 +81,13 @@ def _area(said: Any, names: list[str]) -> list[float]:
     return (found + [float("nan")] * len(names))[: len(names)]
 
 
-def probes_block(trust: Trust) -> dict[str, Any] | None:
-    """Return the forest and the rows of the probes, fired ones first; None if none was run."""
+def probes_block(trust: Trust, drawn: bool = True) -> dict[str, Any] | None:
+    """Return the forest and the rows of the probes, fired ones first; None if none was run.
+
+    Args:
+        trust: The run.
+        drawn: Whether to draw the forest.
+    """
     probes = trust.rows("probes")
     if not probes:
         return None
@@ -89,7 +99,7 @@ def probes_block(trust: Trust) -> dict[str, Any] | None:
         "rows": rows,
         "fired": sum(row["state"] == "fires" for row in rows),
         "run": sum(row["state"] != "not judged" for row in rows),
-        "figure": figure_uri(probe_forest(effects)) if effects else None,
+        "figure": figure_uri(probe_forest(effects)) if drawn and effects else None,
     }
 
 

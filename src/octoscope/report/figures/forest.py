@@ -14,13 +14,17 @@ from octoscope.report.figures.style import FAINT, colour, shorten, style, svg_of
 
 @dataclass(frozen=True)
 class Point:
-    """One line of a forest plot; `low` and `high` are None where there is no interval."""
+    """One line of a forest plot; `low` and `high` are None where there is no interval.
+
+    A hollow point is one to compare the others with.
+    """
 
     label: str
     value: float
     low: float | None
     high: float | None
     group: int = 0
+    hollow: bool = False
 
 
 def forest(
@@ -53,7 +57,8 @@ def forest(
             if point.low is not None and point.high is not None:
                 axes.plot([point.low, point.high], [place, place], color=tint, linewidth=2.4,
                           alpha=0.45, solid_capstyle="butt")  # fmt: skip
-            axes.plot([point.value], [place], "o", color=tint, ms=5)
+            axes.plot([point.value], [place], "o", color=tint, ms=5, mew=1.4,
+                      mfc="white" if point.hollow else tint)  # fmt: skip
         axes.set_yticks(range(len(points)), [shorten(point.label, 44) for point in points])
         axes.set_ylim(len(points) - 0.4, -0.6)
         axes.tick_params(axis="y", length=0)
@@ -61,7 +66,7 @@ def forest(
         axes.spines["left"].set_visible(False)
         if logarithmic:
             axes.set_xscale("log", base=2)
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}×"))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.3g}×"))
             axes.xaxis.set_minor_locator(NullLocator())
         if limits is not None:
             axes.set_xlim(*limits)

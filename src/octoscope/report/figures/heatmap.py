@@ -15,6 +15,10 @@ WIDTH = 7.2
 """Of the figure, in inches: it is never wider."""
 NAMES = 1.9
 """Most of it that the names of the rows take."""
+HEADS = 1.7
+"""Longest name of a column."""
+LEAST_NAMES = 1.6
+"""Of the width that names of rows and columns take at the least."""
 CELLS = (0.25, 0.62)
 """Least and largest side of a cell."""
 TURNED = 0.77
@@ -45,8 +49,11 @@ def heat_map(
     count_r, count_c = values.shape
     smallest, largest = CELLS
     size = 8.5 if count_c <= 10 else 7.0
-    names = [fitted(name, NAMES, size) for name in rows]
-    heads = [fitted(name, 1.7, size) for name in columns]
+    smallest = min(smallest, (WIDTH - LEAST_NAMES) / count_c)
+    room = WIDTH - smallest * count_c  # of all names, also where there are many columns
+    names = [fitted(name, min(NAMES, 0.6 * room - 0.15), size) for name in rows]
+    slanted = (0.4 * room - 0.15 + smallest) / TURNED
+    heads = [fitted(name, min(HEADS, slanted), size) for name in columns]
     left = max((width_of(name, size) for name in names), default=0) + 0.15
     widths = [width_of(name, size) * TURNED for name in heads]
     # how far the turned names reach beyond the last column, at the least

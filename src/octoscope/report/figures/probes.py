@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter
 
-from octoscope.report.figures.lettering import fitted
+from octoscope.report.figures.lettering import fitted, wrapped
 from octoscope.report.figures.style import COLOURS, FAINT, INK, style, svg_of
 
 ENDS = (-1.5, 4.0)
@@ -60,8 +60,11 @@ def probe_forest(effects: Sequence[Effect]) -> bytes:
     Returns:
         SVG.
     """
+    labels = [wrapped(one.label, 2.3, 9) for one in effects]
+    lines = sum(label.count("\n") for label in labels)
     with style():
-        figure = Figure(figsize=(7.2, 0.85 + 0.3 * len(effects)), layout="constrained")
+        height = 0.85 + 0.3 * len(effects) + 0.1 * lines
+        figure = Figure(figsize=(7.2, height), layout="constrained")
         axes = figure.add_subplot()
         axes.axvspan(1, ENDS[1], color="#fbeee6", zorder=0, linewidth=0)
         axes.axvline(0, color=FAINT, linestyle=":", linewidth=1.2)
@@ -70,7 +73,7 @@ def probe_forest(effects: Sequence[Effect]) -> bytes:
             _draw(axes, place, one)
         axes.set_xlim(*ENDS)
         axes.set_ylim(len(effects) - 0.4, -0.6)
-        axes.set_yticks(range(len(effects)), [fitted(one.label, 2.3, 9) for one in effects])
+        axes.set_yticks(range(len(effects)), labels)
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.xaxis.set_major_locator(FixedLocator([0, 1, 2, 3]))
         axes.xaxis.set_major_formatter(

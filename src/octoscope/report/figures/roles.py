@@ -14,6 +14,9 @@ from octoscope.report.figures.style import COLOURS, FAINT
 OTHER = "#a9b8c6"
 """Colour of methods that are neither among the best nor null maps."""
 
+BANDS = 3
+"""Of the best methods that have a band beside the null maps; of more, none could be seen."""
+
 Dash = str | tuple[int, tuple[int, ...]]
 
 _DASHES: tuple[Dash, ...] = ("-", (0, (6, 2)))
@@ -62,7 +65,8 @@ def roles(
             place = best.index(name)
             # the last colours are lighter or close to the first: dashes tell them apart
             dash = _DASHES[place >= 4]
-            out[name] = Role(title, COLOURS[place], dash, 1.7, True, 3 - place / 100, True)
+            band = place < BANDS
+            out[name] = Role(title, COLOURS[place], dash, 1.7, band, 3 - place / 100, True)
         else:
             out[name] = Role(title, OTHER, "-", 1.0, False, 2.1, False)
     return out

@@ -74,4 +74,4 @@ def zone_bars(
 def _ink_on(tint: str) -> str:
     """Return white or ink, whichever is read better on a colour."""
     red, green, blue = (int(tint[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.45 else "white"
+    return INK if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.5 else "white"
