@@ -35,9 +35,7 @@ LISTED = {
     "explain": Listed(
         "images", "*", "Scans to explain; without them, the validation scans of the study."
     ),
-    "trust": Listed(
-        "runs", "+", "Folders of trained models of one study, STUDY/runs/MODEL-seedN."
-    ),
+    "trust": Listed("runs", "+", "Folders of trained models of one study, STUDY/runs/MODEL-seedN."),
 }
 """Verb → its list of places; jsonargparse would take one as a string in brackets."""
 
@@ -329,6 +327,7 @@ def trust(
     stages: int = 4,
     stability_scans: int = 16,
     draws: int = 4,
+    most_passes: int = 64,
     probes: bool = True,
     twin: bool = False,
     resamples: int = 2000,
@@ -347,6 +346,8 @@ def trust(
         stages: Steps in which they are, from the output down.
         stability_scans: Scans that are explained again under noise, shifted and flipped.
         draws: Draws of the noise.
+        most_passes: Methods whose map takes more forward passes, such as occlusion (170), are left
+            out of the sanity checks and of the stability.
         probes: Whether the shortcut probes are run.
         twin: Train each model again on shuffled labels and compare the maps.
         resamples: Bootstrap resamples of the patients.
@@ -370,6 +371,7 @@ def trust(
         stages=stages,
         stability_scans=stability_scans,
         draws=draws,
+        most_passes=most_passes,
         probes=probes,
         twin=twin,
     )

@@ -69,7 +69,7 @@ def test_a_sound_model_has_no_objection_and_its_numbers_are_said() -> None:
         ({"probes": [probe("corner", True), probe("border", True)]}, DISTRUST, "2 shortcut"),
         ({"board": board(cam="worse than null_edges", other="")}, CAUTION, "no method"),
         (
-            {"outside": {"cam": {"value": 0.7, "low": 0.63, "high": 0.8, "chance": 0.62}}},
+            {"outside": {"cam": {"value": 0.55, "low": 0.48, "high": 0.63, "chance": 0.62}}},
             CAUTION,
             "outside",
         ),

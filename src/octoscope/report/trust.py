@@ -70,6 +70,7 @@ def _measured(seeds: list[Trust], drawn: bool) -> dict[str, Any]:
         "drawn": drawn,
         "name": trust.run.name,
         "measured_on": _measured_on(trust),
+        "notes": [words(note) for note in items(trust.said.get("notes"))],
         "verdict": _verdict(trust),
         "others": [{"name": other.run.name, **_verdict(other)} for other in seeds[1:]],
         "scoreboard": scoreboard_tables(trust),

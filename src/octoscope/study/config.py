@@ -71,6 +71,10 @@ class TrustSettings:
         stages: Steps in which they are, from the output down.
         stability_scans: Scans that are explained again under noise, shifted and flipped.
         draws: Draws of the noise.
+        most_passes: Methods whose map takes more forward passes are left out of the sanity checks
+            and of the stability, which explain about 15 versions of every scan. CAMs, attention and
+            plain gradients take 1 to 7; integrated gradients and SmoothGrad 100, occlusion 170,
+            Score-CAM one per channel and RISE 4000.
         probes: Whether the shortcut probes are run.
         twin: Train the model again on shuffled labels and compare the maps.
     """
@@ -83,14 +87,17 @@ class TrustSettings:
     stages: int = 4
     stability_scans: int = 16
     draws: int = 4
+    most_passes: int = 64
     probes: bool = True
     twin: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("scans", "steps", "sanity_scans", "stages", "stability_scans", "draws"):
-            value = getattr(self, name)
-            if value < 1:
-                raise OctoscopeError(f"trust: {name} {value} is too few; use 1 or more")
+        least = {"stages": 2, "most_passes": 0}
+        for name in ("scans", "steps", "sanity_scans", "stages", "stability_scans", "draws",
+                     "most_passes"):  # fmt: skip
+            value, fewest = getattr(self, name), least.get(name, 1)
+            if value < fewest:
+                raise OctoscopeError(f"trust: {name} {value} is too few; use {fewest} or more")
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from octoscope.study.evaluate import rows_of
 from octoscope.study.folder import RunFolder
 from octoscope.study.spread import spread
 from octoscope.study.stored import StoredMaps, as_images
-from octoscope.study.trust_costs import MOST_PASSES, too_slow
+from octoscope.study.trust_costs import too_slow
 from octoscope.trust.metric import Metric
 
 
@@ -40,8 +40,6 @@ class Examined:
         methods: The methods in the store, nulls among them, one map per scan each.
         device: Where the model runs.
         resamples: Bootstrap resamples of the patients.
-        most_passes: Methods whose map takes more are made once only: they are left out of the
-            sanity checks and of the stability.
     """
 
     run: RunFolder
@@ -50,7 +48,6 @@ class Examined:
     methods: tuple[str, ...]
     device: torch.device
     resamples: int = 2000
-    most_passes: float = MOST_PASSES
 
     @cached_property
     def classifier(self) -> Classifier:
@@ -70,7 +67,8 @@ class Examined:
     @cached_property
     def slow(self) -> dict[str, str]:
         """Methods that are made once only → the reason."""
-        return too_slow(self.classifier, self.images(self.rows[:1]), self.methods, self.most_passes)
+        image, most = self.images(self.rows[:1]), self.settings.most_passes
+        return too_slow(self.classifier, image, self.methods, most)
 
     @cached_property
     def quick(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pandas as pd
@@ -28,7 +29,6 @@ from octoscope.study.explainable import AXES
 from octoscope.study.folder import RunFolder, StudyFolder
 from octoscope.study.stage import Stage
 from octoscope.study.trust_card import card_of
-from octoscope.study.trust_costs import MOST_PASSES
 from octoscope.study.trust_models import between_models, seeds_of
 from octoscope.study.trust_parts import TASKS, Task
 from octoscope.trust.scores import read_scores, save_scores
@@ -44,7 +44,6 @@ def trust_runs(
     settings: TrustSettings,
     *,
     resamples: int = 2000,
-    most_passes: float = MOST_PASSES,
     strict: bool = True,
 ) -> None:
     """Examine runs of one study on its validation scans and write their trust cards.
@@ -59,8 +58,6 @@ def trust_runs(
         methods: Registry keys or families; the null maps are always among them.
         settings: How much is measured.
         resamples: Bootstrap resamples of the patients.
-        most_passes: Methods whose map takes more forward passes are left out of the sanity checks
-            and of the stability, and the card says so; infinity for none.
         strict: Refuse a method that is asked for by its own name and not defined for a model.
 
     Raises:
@@ -79,16 +76,7 @@ def trust_runs(
                 "examine it alone"
             )
     examined = [
-        examine(
-            run,
-            cache,
-            methods,
-            settings,
-            resamples=resamples,
-            most_passes=most_passes,
-            strict=strict,
-        )
-        for run in runs
+        examine(run, cache, methods, settings, resamples=resamples, strict=strict) for run in runs
     ]
     models = _between(examined)
     for one in examined:
@@ -116,7 +104,6 @@ def examine(
     settings: TrustSettings,
     *,
     resamples: int = 2000,
-    most_passes: float = MOST_PASSES,
     strict: bool = True,
 ) -> Examined:
     """Measure every part that is not there yet, and write the card of one run."""
@@ -124,7 +111,7 @@ def examine(
     if not _explained(run, cache, names):
         explain_run(run, cache, names, resamples=resamples)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    examined = Examined(run, cache, settings, whole_methods(names), device, resamples, most_passes)
+    examined = Examined(run, cache, settings, whole_methods(names), device, resamples)
     for name, task in TASKS.items():
         if task.wanted(settings):
             _measured(examined, name, task)
@@ -172,12 +159,13 @@ def _measured(examined: Examined, name: str, task: Task) -> None:
         write_json(block, part.block)
         return part.said
 
+    settings = asdict(examined.settings)
     inputs = {
         "model": run.digest,
         "cache": examined.cache.digest,
         "methods": list(examined.methods),
         "precision": MapStore.open(run.maps, read_only=True).precision,
-        "settings": {key: _setting(examined, key) for key in task.uses},
+        "settings": {key: settings[key] for key in task.uses},
         "builds_on": {
             other: hashlib.sha256(run.trust_part(f"{other}.parquet").read_bytes()).hexdigest()
             for other in task.builds_on
@@ -185,13 +173,6 @@ def _measured(examined: Examined, name: str, task: Task) -> None:
     }
     outputs = [block, scores] if task.scored else [block]
     Stage(run.study.path, f"trust {run.name} {name}").run(inputs, outputs, work)
-
-
-def _setting(examined: Examined, key: str) -> Any:
-    """Return what a part depends on, in words JSON can say."""
-    owner = examined.settings if hasattr(examined.settings, key) else examined
-    value = getattr(owner, key)
-    return str(value) if isinstance(value, float) else value
 
 
 def _write_card(examined: Examined) -> None:

@@ -10,13 +10,6 @@ from octoscope.attribution.consensus import combined
 from octoscope.attribution.explain import explain
 from octoscope.attribution.registry import METHODS
 
-MOST_PASSES = 64.0
-"""Forward passes per map up to which a method is put through the sanity checks and the stability.
-
-They explain about 15 versions of every scan (four randomisations, another class, noise, shifts).
-CAMs, attention and plain gradients take 1 to 7 passes, ablations up to 51; integrated gradients and
-SmoothGrad take 100, occlusion 170, Score-CAM one per channel and RISE 4000."""
-
 
 def too_slow(
     model: nn.Module, image: Tensor, methods: Sequence[str], most: float

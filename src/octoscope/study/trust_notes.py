@@ -58,6 +58,6 @@ def notes_of_card(examined: Examined, blocks: Mapping[str, Any]) -> list[str]:
     if slow:
         notes.append(
             f"{', '.join(slow)}: not put through the sanity checks and stability, since a map "
-            f"takes more than {examined.most_passes:g} passes."
+            f"takes more than {examined.settings.most_passes:g} passes."
         )
     return notes

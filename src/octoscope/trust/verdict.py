@@ -3,16 +3,16 @@
 Three levels, by rules that are written here and nowhere else:
 
 - *do not trust*: the model is not known to do better than chance; or two or more shortcut probes
-  fire, or one fires and the believed method puts no less of its mass outside the retina than a
-  constant map would.
+  fire, or one fires and the believed method is not known to put less of its mass outside the
+  retina than a constant map would.
 - *caution*: one probe fires, or none could be judged; or no method beats the null maps in
-  faithfulness, or there are too few patients to tell; or the believed method puts no less outside
-  the retina than a constant map would.
+  faithfulness, or there are too few patients to tell; or the believed method is not known to put
+  less outside the retina than a constant map would.
 - *no objection found*: none of these. It is not proof: a shortcut that no probe knows stays hidden.
 
-"No less" means that the whole interval is at or above what the constant map would put there;
-"beats" that the whole interval of the paired difference is above 0, on at least one headline metric
-of faithfulness. Each interval is one of 95 %, for itself: of many methods and metrics, one may beat
+"Less" means that the whole interval lies below what the constant map would put there; "beats" that
+the whole interval of the paired difference is above 0, on at least one headline metric of
+faithfulness. Each interval is one of 95 %, for itself: of many methods and metrics, one may beat
 the nulls by chance. The believed method is the first of the ranking that beats them.
 """
 
@@ -148,7 +148,9 @@ def _headline(
     if not enough:
         reasons.append("there are too few patients to tell which maps are faithful")
     if stray:
-        reasons.append("its maps lie outside the retina no less than a constant map would")
+        reasons.append(
+            "its maps are not known to lie outside the retina less than a constant map would"
+        )
     if level == NO_OBJECTION:
         return (
             f"{evidence.model}: no objection found. No shortcut probe fires, and the maps of "
@@ -218,7 +220,7 @@ def _beaten(evidence: Evidence, method: str, family: str) -> list[str]:
     own = board[(board["method"] == method) & (board["verdict"] == BEATS)]
     own = own[own["lesion"] == ANY_LESION]
     return [
-        evidence.metrics[name].title.lower()
+        evidence.metrics[name].title
         for name in own["metric"]
         if evidence.metrics[name].family == family and evidence.metrics[name].headline
     ]
@@ -232,7 +234,7 @@ def _on_place(evidence: Evidence, believed: str | None) -> tuple[bool, list[str]
     value, low, high = shares(share["value"], share["low"], share["high"])
     mass = f"{value} % [{low}, {high}]" if np.isfinite(share["low"]) else f"{value} %"
     chance = share.get("chance", float("nan"))
-    stray = bool(share["low"] >= chance)
+    stray = not share["high"] < chance  # also where there is no interval
     sentence = (
         f"{evidence.titles.get(str(believed), believed)} puts {mass} of its mass outside the "
         f"retina; a constant map would put {100 * chance:.0f} % there."

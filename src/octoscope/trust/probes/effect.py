@@ -47,10 +47,13 @@ class Effect:
 
     def within(self, digits: int = 2, scale: float = 1.0) -> str:
         """Return "0.31 [0.27, 0.35]", each times `scale`; without brackets if no interval."""
-        value = f"{scale * self.value:.{digits}f}"
+        value, low, high = (
+            f"{round(scale * number, digits) + 0.0:.{digits}f}"  # + 0.0: never "-0.00"
+            for number in (self.value, self.low, self.high)
+        )
         if not np.isfinite([self.low, self.high]).all():
             return value
-        return f"{value} [{scale * self.low:.{digits}f}, {scale * self.high:.{digits}f}]"
+        return f"{value} [{low}, {high}]"
 
     def to_dict(self) -> dict[str, float]:
         """Return value, low and high."""
