@@ -21,7 +21,7 @@ import pandas as pd
 from octoscope.attribution.registry import METHODS
 from octoscope.trust.registry import METRICS
 from octoscope.trust.scoreboard import BEATS, scoreboard
-from octoscope.trust.scores import ANY_LESION, lift_summary, read_scores
+from octoscope.trust.scores import ANY_LESION, LEAST_PATIENTS, lift_summary, read_scores
 
 CHANCE, METRIC = "retina", "relevance_mass_retina"
 NULLS = [name for name, method in METHODS.items() if method.family == "null"]
@@ -45,11 +45,10 @@ def _of_run(run: Path) -> pd.DataFrame:
 
 def table(found: pd.DataFrame) -> Iterator[str]:
     """Yield the lines of the table: a row per model and method, best first, nulls last."""
-    kinds = [ANY_LESION, *sorted(set(found["lesion"]) - {ANY_LESION})]
-    counts = found.groupby("lesion")[["scans", "patients"]].max()
-    heads = [
-        f"{name.replace('_', ' ')} ({counts.loc[name, 'patients']} patients)" for name in kinds
-    ]
+    counts = found.groupby("lesion")["patients"].max()
+    usual = sorted(set(counts.index[counts >= LEAST_PATIENTS]) - {ANY_LESION})
+    kinds = [ANY_LESION, *usual]  # of fewer patients there is nothing to say
+    heads = [f"{name.replace('_', ' ')} ({counts[name]} patients)" for name in kinds]
     yield f"| model | method | {' | '.join(heads)} |"
     yield f"|---|---|{'---:|' * len(kinds)}"
     for model, own in found.groupby("model", sort=False):

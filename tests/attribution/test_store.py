@@ -61,6 +61,13 @@ def test_round_trip(path: Path) -> None:
             assert record[name] == values[b] and record[name].dtype == values.dtype
 
 
+def test_no_rows_are_no_maps(path: Path) -> None:
+    store = MapStore.create(path, 10)
+    store.write([1], "gradcam", some_maps(1, 7, 5), np.array([0]), flags(1))
+    assert store.read_rows([], "gradcam").shape == (0, 7, 5)
+    assert store.read_rows([], "gradcam", (28, 20)).shape == (0, 28, 20)
+
+
 def test_zarr_of_version_three_in_chunks_of_a_row(path: Path) -> None:
     MapStore.create(path, 10).write([0], "gradcam", some_maps(1, 7, 5), [1], flags(1))
     group = zarr.open_group(path, mode="r")

@@ -232,7 +232,11 @@ class MapStore:
         """
         scale = self.records(rows, method)["scale"]
         native = decode(self._take(f"{method}/maps", rows), scale, self.precision)
-        return native if size is None else resize(native, size)
+        if size is None:
+            return native
+        if len(native) == 0:  # nothing to interpolate
+            return native.reshape(*native.shape[: -len(size)], *size)
+        return resize(native, size)
 
     def record(self, row: int, method: str) -> dict[str, np.ndarray]:
         """Return a row's target class (-1: none), scale and flags, each () or (M,).
@@ -250,7 +254,8 @@ class MapStore:
         """
         index = self._rows(rows)
         record = self._take(f"{method}/record", index)
-        lacking = np.isnan(record[..., 0]).reshape(len(index), -1).any(axis=1)
+        lacking = np.isnan(record[..., 0])
+        lacking = lacking.any(axis=tuple(range(1, lacking.ndim)))
         if lacking.any():
             raise OctoscopeError(f"{self.path}: row {index[lacking][0]} has no map of {method} yet")
         columns = dict(zip(FIELDS, np.moveaxis(record, -1, 0), strict=True))

@@ -12,9 +12,8 @@ from octoscope.trust.scoreboard import BEATS
 from octoscope.trust.scores import ANY_LESION
 
 SHOWN = {
-    "insertion_minus_deletion": "insertion − deletion ↑",
+    "insertion_minus_deletion": "ins. − deletion ↑",
     "road": "ROAD ↑",
-    "pixel_ap": "pixel AP ↑",
     "relevance_mass_retina": "on lesions ↑",
     "outside_retina": "outside retina ↓",
     "randomisation_spearman": "random weights ↓",
@@ -36,7 +35,8 @@ def print_card(card: dict[str, Any], console: Console) -> None:
     }
     metrics = [name for name in SHOWN if any(metric == name for _, metric in values)]
     title = f"{card['run']}: {card['scans']} validation scans of {card['patients']} patients"
-    table = Table("method", title=title, title_justify="left", box=SIMPLE, pad_edge=False)
+    table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
+    table.add_column("method", min_width=15, overflow="fold")
     for name in metrics:
         table.add_column(SHOWN[name], justify="right", max_width=9)
     table.add_column("beats nulls", max_width=6)
@@ -44,11 +44,11 @@ def print_card(card: dict[str, Any], console: Console) -> None:
         method = card["methods"][row["method"]]
         style = "dim" if row["gated"] or method["null"] else None
         cells = [_cell(values.get((row["method"], name))) for name in metrics]
-        won = f"{row['beats']} of {row['of']}"
+        won = f"{row['beats']}/{row['of']}"
         table.add_row(
             method["title"],
             *cells,
-            "" if method["null"] else "set aside" if row["gated"] else won,
+            "" if method["null"] else "aside" if row["gated"] else won,
             style=style,
         )
     console.print(table)
