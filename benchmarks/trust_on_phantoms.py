@@ -311,21 +311,23 @@ def table_of(records: list[dict[str, Any]]) -> str:
         f"{_share(unmoved, DATA)}",
         f"- clean: {_share(clean)}; of the held-out ones: {_share(held_out)}",
         "",
-        "| probe | fires where moved | fires on clean | not judged |",
-        "|---|---|---|---|",
+        "| probe | fires where moved | where planted, not moved | on clean | not judged |",
+        "|---|---|---|---|---|",
     ]
-    names = dict.fromkeys(one["probe"] for record in records for one in record["findings"])
+    groups = (moved, unmoved, clean)
+    names = dict.fromkeys(one["title"] for record in records for one in record["findings"])
     for name in names:
         counts = [
-            sum(any(one["probe"] == name for one in fired(record)) for record in group)
-            for group in (moved, clean)
+            sum(any(one["title"] == name for one in fired(record)) for record in group)
+            for group in groups
         ]
         silent = sum(
-            one["probe"] == name and one["fires"] is None
+            one["title"] == name and one["fires"] is None
             for record in records
             for one in record["findings"]
         )
-        lines.append(f"| {name} | {counts[0]}/{len(moved)} | {counts[1]}/{len(clean)} | {silent} |")
+        shares = (f"{hits}/{len(group)}" for hits, group in zip(counts, groups, strict=True))
+        lines.append(f"| {name} | {' | '.join(shares)} | {silent} |")
     return "\n".join(lines) + "\n"
 
 

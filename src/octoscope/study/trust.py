@@ -159,7 +159,7 @@ def _measured(examined: Examined, name: str, task: Task) -> None:
         write_json(block, part.block)
         return part.said
 
-    settings = asdict(examined.settings)
+    settings = {**asdict(examined.settings), "resamples": examined.resamples}
     inputs = {
         "model": run.digest,
         "cache": examined.cache.digest,

@@ -1,7 +1,7 @@
 """A shortcut in real scans: is it caught, and is it gone once the frame tells nothing?
 
-    python benchmarks/frame_shortcut.py FOLDER              NORMAL against any disease
-    python benchmarks/frame_shortcut.py FOLDER --diseases   all four classes
+    python docs/tables/frame_shortcut.py FOLDER              NORMAL against any disease
+    python docs/tables/frame_shortcut.py FOLDER --diseases   all four classes
 
 FOLDER holds ``kermany-lesions`` (scans of three diseases, cropped to a band around the retina) and
 ``kermany-normal`` (healthy scans, whole frames). Trained together as they are, a network can tell

@@ -1,7 +1,7 @@
 """Which methods find lesions: methods × models × lesion types of a study, in Markdown.
 
     octoscope explain STUDY/runs/RUN --methods all        (each run of it)
-    python benchmarks/lesion_table.py STUDY
+    python docs/tables/lesions.py STUDY
 
 Every number is mass on the lesion as a multiple of what a map that is constant over the retina
 puts there, with its 95 % interval over patients. In bold: it puts more there than the strongest of
@@ -67,7 +67,9 @@ def _cell(own: pd.DataFrame, method: str, kind: str) -> str:
     if rows.empty or not np.isfinite(rows.iloc[0]["lift"]):
         return "–"
     row = rows.iloc[0]
-    text = f"{row['lift']:.2f} [{row['lift_low']:.2f}, {row['lift_high']:.2f}]"
+    text = f"{row['lift']:.2f}"
+    if np.isfinite(row["lift_low"]):  # otherwise it is of one patient
+        text += f" [{row['lift_low']:.2f}, {row['lift_high']:.2f}]"
     return f"**{text}**" if row["verdict"] == BEATS else text
 
 
