@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -19,7 +20,7 @@ from octoscope.attribution.registry import METHODS, methods_for, methods_named, 
 from octoscope.attribution.store import MapStore
 from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
-from octoscope.files import read_json, write_json
+from octoscope.files import digest_of, read_json, write_json
 from octoscope.models.classifier import Classifier
 from octoscope.study.config import TrustSettings
 from octoscope.study.evaluate import rows_of
@@ -80,8 +81,7 @@ def trust_runs(
     ]
     models = _between(examined)
     for one in examined:
-        card = read_json(one.run.trust)
-        write_json(one.run.trust, {**card, "seeds": seeds_of(models, one.run)})
+        _write_card(one, seeds_of(models, one.run))
 
 
 def _between(examined: Sequence[Examined]) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def _between(examined: Sequence[Examined]) -> dict[str, Any]:
         if former.get("digests", {}).get(run.name, run.digest) == run.digest:
             return former
     found = between_models(examined)
-    write_json(study.trust, found)
+    _write(study.trust, found)
     return found
 
 
@@ -106,7 +106,7 @@ def examine(
     resamples: int = 2000,
     strict: bool = True,
 ) -> Examined:
-    """Measure every part that is not there yet, and write the card of one run."""
+    """Measure every part of one run that is not there yet."""
     names = _with_nulls(run, methods, strict=strict)
     if not _explained(run, cache, names):
         explain_run(run, cache, names, resamples=resamples)
@@ -115,7 +115,6 @@ def examine(
     for name, task in TASKS.items():
         if task.wanted(settings):
             _measured(examined, name, task)
-    _write_card(examined)
     return examined
 
 
@@ -175,8 +174,8 @@ def _measured(examined: Examined, name: str, task: Task) -> None:
     Stage(run.study.path, f"trust {run.name} {name}").run(inputs, outputs, work)
 
 
-def _write_card(examined: Examined) -> None:
-    """Put the card of a run together from its parts."""
+def _write_card(examined: Examined, seeds: dict[str, Any] | None) -> None:
+    """Put the card of a run together from its parts; what says the same already is left alone."""
     run = examined.run
     blocks: dict[str, Any] = {}
     lesions = examined.cache.masks is not None and run.scores.is_file()
@@ -190,5 +189,13 @@ def _write_card(examined: Examined) -> None:
     scores = pd.concat(tables, ignore_index=True)
     # More methods may have been explained, and scored on lesions, than are examined.
     scores = scores[scores["method"].isin(examined.methods)].reset_index(drop=True)
-    save_scores(scores, run.trust_scores)
-    write_json(run.trust, card_of(examined, scores, blocks))
+    if not run.trust_scores.is_file() or not read_scores(run.trust_scores).equals(scores):
+        save_scores(scores, run.trust_scores)
+    card = {**card_of(examined, scores, blocks), "seeds": seeds}
+    _write(run.trust, card)
+
+
+def _write(path: Path, content: Any) -> None:
+    """Write a JSON file, unless it says the same already."""
+    if not path.is_file() or digest_of(read_json(path)) != digest_of(content):
+        write_json(path, content)
