@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from octoscope.study.evaluate import rows_of
 from octoscope.study.folder import RunFolder
 from octoscope.study.spread import spread
 from octoscope.study.stored import StoredMaps, as_images
+from octoscope.study.subject import split_of
 from octoscope.study.trust_costs import too_slow
 from octoscope.trust.metric import Metric
 
@@ -122,12 +123,10 @@ class Examined:
         """Return ILM and RPE of some rows, in the model's frame."""
         return [segment_retina(image) for image in self.cache.images[rows]]
 
-    def zones(self, rows: np.ndarray) -> np.ndarray:
-        """Return the anatomy zone of every pixel, (B, H, W) uint8."""
-        fill, layers = self.cache.framing.fill, self.layers(rows)
-        images = self.cache.images[rows]
-        pairs = zip(layers, images, strict=True)
-        return np.stack([frame_zones(surfaces, image, fill) for surfaces, image in pairs])
+    @property
+    def zones(self) -> np.ndarray:
+        """The anatomy zone of every pixel of all validation scans, (B, H, W) uint8."""
+        return _zones(self.cache)
 
     def identity(self, rows: np.ndarray) -> dict[str, Any]:
         """Return the columns of a score table that say what a row is of."""
@@ -156,6 +155,14 @@ class Examined:
         table = pd.concat(parts, ignore_index=True)
         directions = {name: metrics[name].higher_is_better for name in values}
         return table.assign(higher_is_better=table["metric"].map(directions).astype("boolean"))
+
+
+@lru_cache(maxsize=2)
+def _zones(cache: ScanCache) -> np.ndarray:
+    """Return the zones of the validation scans, which are the same for all models."""
+    scans = split_of(cache, "val")
+    pairs = zip(scans.layers, scans.images, strict=True)
+    return np.stack([frame_zones(layers, image, cache.framing.fill) for layers, image in pairs])
 
 
 def whole_methods(names: Sequence[str]) -> tuple[str, ...]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from octoscope.data.cache import ScanCache
@@ -20,10 +22,16 @@ def subject_of(cache: ScanCache, predict: Predict) -> Subject:
     return Subject(
         predict=predict,
         classes=list(cache.table.classes),
-        scans=scans_of(cache, rows_of(cache, "val")),
-        training=scans_of(cache, rows_of(cache, "train")) if "train" in there else None,
+        scans=split_of(cache, "val"),
+        training=split_of(cache, "train") if "train" in there else None,
         fill=cache.framing.fill,
     )
+
+
+@lru_cache(maxsize=2)
+def split_of(cache: ScanCache, split: str) -> Scans:
+    """Return a split, the same object for all models, since its retinas take long to find."""
+    return scans_of(cache, rows_of(cache, split))
 
 
 def scans_of(cache: ScanCache, rows: np.ndarray) -> Scans:

@@ -113,7 +113,7 @@ def measure_faithfulness(examined: Examined) -> Part:
 def measure_zones(examined: Examined) -> Part:
     """Say in which part of the eye or of the frame the maps of all validation scans lie."""
     rows = examined.rows
-    zones = examined.zones(rows)
+    zones = examined.zones
     identity = examined.identity(rows)
     scores = score_zones(
         examined.stored(rows),
@@ -211,7 +211,7 @@ def measure_clusters(examined: Examined) -> Part:
         labels=examined.labels(rows).tolist(),
         patients=examined.patients(rows).tolist(),
         rows=rows.tolist(),
-        zones=examined.zones(rows),
+        zones=examined.zones,
         artefacts=artefacts.assign(prediction=np.where(right, "right", "wrong")),
         titles={method: METHODS[method].title},
     )

@@ -8,13 +8,14 @@ above chance, the network can score without having looked at the disease.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from octoscope.scans.audit.baseline import Interval, frame_baseline
+from octoscope.scans.audit.baseline import Baseline, Interval, frame_baseline
 from octoscope.scans.borders import frame_border
 from octoscope.scans.geometry.zones import content_box, corner_areas
 from octoscope.trust.probes.effect import (
@@ -54,11 +55,9 @@ def metadata(subject: Subject, columns: Sequence[str] = ACQUISITION) -> Finding:
         subject: The model.
         columns: Columns of the table that it may see as well, where there.
     """
-    parts = [part for part in (subject.training, subject.scans) if part is not None and len(part)]
-    names, values = _described(parts, subject.fill, columns)
-    targets = np.concatenate([part.targets for part in parts])
-    patients = np.concatenate([part.patients.astype(str) for part in parts])
-    told = frame_baseline(names, values, targets, patients, seed=subject.seed)
+    told, names, patients = _told(
+        subject.training, subject.scans, subject.fill, tuple(columns), subject.seed
+    )
     if told is None:
         return not_run(
             METADATA, TITLE, "Not run: fewer than two classes have two patients each, or the "
@@ -67,7 +66,7 @@ def metadata(subject: Subject, columns: Sequence[str] = ACQUISITION) -> Finding:
     each = {k: _widened(v, len(told.by_class)) for k, v in told.by_class.items()}
     worst = max(each, key=lambda k: each[k].low)
     label, alone, overall = subject.classes[worst], each[worst], told.balanced_accuracy
-    one = Effect(alone.value, alone.low, alone.high, len(targets), len(np.unique(patients)))
+    one = Effect(alone.value, alone.low, alone.high, len(patients), len(np.unique(patients)))
     scans = subject.scans
     known = classes_of(scans.targets, scans.patients)
     model = effect(
@@ -99,6 +98,21 @@ def metadata(subject: Subject, columns: Sequence[str] = ACQUISITION) -> Finding:
             "left_out": [subject.classes[k] for k in told.left_out],
         },
     )
+
+
+@lru_cache(maxsize=2)
+def _told(
+    training: Scans | None, scans: Scans, fill: int, columns: tuple[str, ...], seed: int
+) -> tuple[Baseline | None, list[str], np.ndarray]:
+    """Return what the frame tells, the names of its numbers, and the patient of every scan.
+
+    It is the same for all models of a study, and takes longer than most probes.
+    """
+    parts = [part for part in (training, scans) if part is not None and len(part)]
+    names, values = _described(parts, fill, columns)
+    targets = np.concatenate([part.targets for part in parts])
+    patients = np.concatenate([part.patients.astype(str) for part in parts])
+    return frame_baseline(names, values, targets, patients, seed=seed), names, patients
 
 
 def frame_numbers(scans: Scans, fill: int = 0) -> np.ndarray:
