@@ -31,11 +31,7 @@ def subject_of(cache: ScanCache, predict: Predict) -> Subject:
 @lru_cache(maxsize=2)
 def split_of(cache: ScanCache, split: str) -> Scans:
     """Return a split, the same object for all models, since its retinas take long to find."""
-    return scans_of(cache, rows_of(cache, split))
-
-
-def scans_of(cache: ScanCache, rows: np.ndarray) -> Scans:
-    """Return some rows of a cache as the probes take them."""
+    rows = rows_of(cache, split)
     return Scans(
         images=cache.images[rows],
         targets=np.asarray(cache.table.targets)[rows],

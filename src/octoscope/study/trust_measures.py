@@ -19,7 +19,7 @@ from octoscope.attribution.registry import METHODS
 from octoscope.models.classifier import Classifier
 from octoscope.progress import track
 from octoscope.study.examined import Examined
-from octoscope.study.subject import scans_of, subject_of
+from octoscope.study.subject import split_of, subject_of
 from octoscope.study.twin import train_twin
 from octoscope.trust.agreement import agreement
 from octoscope.trust.bands import band
@@ -203,7 +203,7 @@ def measure_clusters(examined: Examined) -> Part:
     if means.empty:
         return Part(None, {}, "no method's faithfulness is known")
     method, rows = str(means.idxmax()), examined.rows
-    scans = scans_of(examined.cache, rows)
+    scans = split_of(examined.cache, "val")
     artefacts = pd.DataFrame(frame_numbers(scans, examined.cache.framing.fill), columns=list(FRAME))
     right = scans.targets == examined.targets(rows).numpy(force=True)
     found = clusters_block(
