@@ -1,123 +1,65 @@
 """The verbs of the command line, as functions: their parameters are the options.
 
-A verb imports what it needs when it runs, so that the help of another never waits for it.
+`octoscope.options.verb` says how: a parameter without default is a place, a list takes several, a
+dataclass brings its fields. Limits stand in the types, the help is the docstring. A verb imports
+what it needs when it runs, so that the help of another never waits for it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from octoscope.errors import OctoscopeError
+from octoscope.options.limits import (
+    BatchSize,
+    FileToWrite,
+    OutFolder,
+    Resamples,
+    Seed,
+    Within,
+    Workers,
+)
 from octoscope.progress import console
+from octoscope.scans.framing import Framing
+from octoscope.study.config import PhantomSettings, StudyConfig
+from octoscope.training.recipe import Recipe
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+TableFile = Annotated[Path, FileToWrite((".csv", ".parquet"))]
+JsonFile = Annotated[Path, FileToWrite((".json",))]
 
-    from octoscope.scans.framing import Framing
-    from octoscope.training.recipe import Recipe
-
-Work = Callable[[dict[str, Any]], None]
-
-
-class Listed(NamedTuple):
-    """A positional argument that takes several files or folders."""
-
-    name: str
-    nargs: Literal["*", "+"]
-    help: str
+HIDDEN = {"train": ("seed",)}
+"""Verb → fields of its dataclasses that are no options: `seeds` says them."""
 
 
-LISTED = {
-    "explain": Listed(
-        "images", "*", "Scans to explain; without them, the validation scans of the study."
-    ),
-    "trust": Listed("runs", "+", "Folders of trained models of one study, STUDY/runs/MODEL-seedN."),
-}
-"""Verb → its list of places; jsonargparse would take one as a string in brackets."""
+def function_of(verb: str) -> Callable[..., None]:
+    """Return the function of a verb."""
+    return globals()[verb]
 
 
-def add_options(verb: str, parser: ArgumentParser) -> Work:
-    """Add a verb's options to its parser and return what does its work with the parsed values."""
-    if verb == "study":
-        from octoscope.study.config import StudyConfig
-
-        parser.add_class_arguments(StudyConfig, as_group=False)
-        return lambda values: study(StudyConfig(**values))
-    if verb == "train":
-        from octoscope.training.recipe import Recipe
-
-        parser.add_function_arguments(train, as_group=False, as_positional=True, skip={"recipe"})
-        parser.add_class_arguments(Recipe, as_group=False, skip={"seed"})
-        names = {field.name for field in fields(Recipe)} - {"seed"}
-        return lambda values: train(
-            **{name: value for name, value in values.items() if name not in names},
-            recipe=Recipe(**{name: values[name] for name in names}),
-        )
-    function: Callable[..., None] = globals()[verb]
-    listed = LISTED.get(verb)
-    parser.add_function_arguments(
-        function, as_group=False, as_positional=True, skip={listed.name} if listed else None
-    )
-    if listed:
-        parser.add_argument(listed.name, nargs=listed.nargs, type=Path, help=listed.help)
-    return lambda values: function(**values)
-
-
-def phantom(
-    out: Path,
-    patients: int = 60,
-    scans_per_patient: int = 8,
-    height: int = 256,
-    width: int = 384,
-    seed: int = 0,
-    shortcut: Literal["marker", "border", "size", "device"] | None = None,
-    shortcut_label: str = "DME",
-    shortcut_strength: float = 1.0,
-    workers: int | None = None,
-) -> None:
+def phantom(out: OutFolder, settings: PhantomSettings, workers: Workers | None = None) -> None:
     """Write a synthetic study with lesion masks, in Kermany layout.
 
     Args:
         out: Folder to make.
-        patients: Patients, shared evenly by CNV, DME, DRUSEN and NORMAL.
-        scans_per_patient: B-scans of each.
-        height: Rows.
-        width: A-scans.
-        seed: Seed of everything.
-        shortcut: An artefact to plant, recorded in the manifest.
-        shortcut_label: The class it is tied to.
-        shortcut_strength: Share of that class's scans that carry it, 0 to 1.
+        settings: What to draw.
         workers: Processes; by default one per core.
     """
-    from octoscope.scans.phantom import Shortcut, write_study
-
-    planted = Shortcut(shortcut, shortcut_label, shortcut_strength) if shortcut else None
-    table = write_study(
-        out,
-        patients=patients,
-        scans_per_patient=scans_per_patient,
-        height=height,
-        width=width,
-        seed=seed,
-        shortcut=planted,
-        workers=workers,
-    )
-    console.print(f"{len(table)} phantom B-scans of {patients} patients with lesion masks")
+    table = settings.write(out, workers=workers)
+    console.print(f"{len(table)} phantom B-scans of {settings.patients} patients with lesion masks")
     print(out)
 
 
 def check(
     data: Path,
     layout: str = "auto",
-    write: Path | None = None,
-    json: Path | None = None,
+    write: TableFile | None = None,
+    json: JsonFile | None = None,
     unknown_patients: Literal["grouped", "distinct"] = "grouped",
     on_overlap: Literal["error", "move", "allow"] = "error",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> None:
     """Audit a folder or table of scans; errors and unreadable files end in exit code 2.
 
@@ -159,11 +101,11 @@ def check(
 
 def train(
     data: Path,
-    out: Path,
+    out: OutFolder,
     recipe: Recipe,
     layout: str = "auto",
-    seeds: int = 1,
-    framing: Framing | None = None,
+    seeds: Annotated[int, Within(1, 1000)] = 1,
+    framing: Framing = Framing(),  # noqa: B008 - frozen
     on_overlap: Literal["error", "move", "allow"] = "error",
     unknown_patients: Literal["grouped", "distinct"] = "grouped",
 ) -> None:
@@ -181,19 +123,15 @@ def train(
         unknown_patients: Scans without a patient id are grouped as one patient per class,
             or taken as distinct patients, on your word.
     """
-    from octoscope.scans.framing import Framing
-    from octoscope.study.config import StudyConfig
     from octoscope.study.study import run_study
 
-    if seeds < 1:
-        raise OctoscopeError(f"seeds: {seeds} is too few; train at least once")
     config = StudyConfig(
         out=out,
         data=data,
         layout=layout,
         on_overlap=on_overlap,
         unknown_patients=unknown_patients,
-        framing=framing or Framing(),
+        framing=framing,
         models=(recipe,),
         seeds=tuple(range(seeds)),
     )
@@ -202,7 +140,10 @@ def train(
 
 
 def evaluate(
-    run: Path, split: Literal["train", "val", "test"] = "val", why: str = "", resamples: int = 2000
+    run: Path,
+    split: Literal["train", "val", "test"] = "val",
+    why: str = "",
+    resamples: Resamples = 2000,
 ) -> None:
     """Print the metrics of a run with intervals; opening the test split is recorded.
 
@@ -235,9 +176,9 @@ def explain(
     figure: str | None = None,
     against: str | None = None,
     masks: Path | None = None,
-    out: Path | None = None,
+    out: OutFolder | None = None,
     precision: Literal["float32", "float16", "uint8"] | None = None,
-    batch_size: int | None = None,
+    batch_size: BatchSize | None = None,
 ) -> None:
     """Explain images, or the validation scans of the run's study.
 
@@ -330,7 +271,7 @@ def trust(
     most_passes: int = 64,
     probes: bool = True,
     twin: bool = False,
-    resamples: int = 2000,
+    resamples: Resamples = 2000,
 ) -> None:
     """Measure on the validation scans whether maps and models can be believed; rebuild the report.
 
@@ -382,8 +323,12 @@ def trust(
     print(build_report(folders[0].study.path))
 
 
-def study(config: Any) -> None:
-    """Run a study and print where its report lies."""
+def study(config: StudyConfig) -> None:
+    """Run a study and print where its report lies.
+
+    Args:
+        config: The study.
+    """
     from octoscope.study.study import run_study
 
     print(run_study(config))

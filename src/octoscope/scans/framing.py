@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
 
 from octoscope.errors import OctoscopeError, did_you_mean
-from octoscope.scans.borders import as_grey8, frame_border
-from octoscope.scans.geometry import RetinaLayers, segment_retina
+
+if TYPE_CHECKING:  # the rule alone, which help and recipes need, must not wait for scipy
+    from octoscope.scans.geometry import RetinaLayers
 
 Mode = Literal["pad", "band", "stretch"]
 Wedges = Literal["fill", "keep"]
@@ -223,6 +224,9 @@ def place(image: np.ndarray, framing: Framing, layers: RetinaLayers | None = Non
     Raises:
         OctoscopeError: If `image` is not a grey picture.
     """
+    from octoscope.scans.borders import as_grey8, frame_border
+    from octoscope.scans.geometry import segment_retina
+
     grey = as_grey8(image)
     height, width = grey.shape
     crop: Box = (0, 0, height, width)
@@ -247,6 +251,8 @@ def frame_image(image: np.ndarray, framing: Framing) -> np.ndarray:
     Raises:
         OctoscopeError: If `image` is not a grey picture.
     """
+    from octoscope.scans.borders import as_grey8
+
     grey = as_grey8(image)
     return place(grey, framing).apply(grey)
 

@@ -16,12 +16,10 @@ from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError, PatientOverlapError
 from octoscope.evaluation.terminal import said
 from octoscope.files import digest_of, read_json, write_json
-from octoscope.models.network import require_known
 from octoscope.progress import console
 from octoscope.report import build_report
 from octoscope.scans.audit import audit
 from octoscope.scans.layouts import load_table
-from octoscope.scans.phantom import write_study
 from octoscope.scans.splits import ready_splits
 from octoscope.scans.table import ScanTable
 from octoscope.study.config import StudyConfig
@@ -49,7 +47,7 @@ def run_study(config: StudyConfig, *, until: str = "report") -> Path:
     """
     methods_named(config.explain.methods)  # a mistyped name is said now, not after the training
     for recipe in config.models:
-        require_known(recipe.model)
+        recipe.require_known()
     folder = StudyFolder(config.folder)
     table = prepare_table(config)
     _require_own(folder, table)
@@ -89,7 +87,7 @@ def prepare_table(config: StudyConfig) -> ScanTable:
         OctoscopeError: If there are no scans, or patients stand in several splits.
     """
     if config.data is None:
-        table = write_study(StudyFolder(config.folder).phantoms, **asdict(config.phantom))
+        table = config.phantom.write(StudyFolder(config.folder).phantoms)
     else:
         table = load_table(config.data, config.layout)
     return ready_splits(
