@@ -91,7 +91,7 @@ def prepare_table(config: StudyConfig) -> ScanTable:
     if config.data is None:
         table = write_study(StudyFolder(config.folder).phantoms, **asdict(config.phantom))
     else:
-        table = load_table(config.data, config.layout)
+        table = load_table(config.data, config.layout, config.columns)
     return ready_splits(
         table,
         seed=config.split_seed,
