@@ -55,6 +55,7 @@ def phantom(out: OutFolder, settings: PhantomSettings, workers: Workers | None =
 def check(
     data: Path,
     layout: str = "auto",
+    columns: str | None = None,
     write: TableFile | None = None,
     json: JsonFile | None = None,
     unknown_patients: Literal["grouped", "distinct"] = "grouped",
@@ -65,7 +66,9 @@ def check(
 
     Args:
         data: Folder or table of scans.
-        layout: Layout of `data`: auto, kermany, folders or table.
+        layout: Layout of `data`: auto, kermany, folders, table, or a template such as
+            '{patient}/{class}/*'.
+        columns: Which column of a table is which, as in path=file_name,label=Disease.
         write: Write the table with a patient-safe split to this CSV or Parquet file.
         json: Write the audit to this file as JSON.
         unknown_patients: With `write`: scans without a patient id are grouped as one
@@ -79,7 +82,7 @@ def check(
     from octoscope.scans.layouts import load_table
     from octoscope.scans.splits import ready_splits
 
-    table = load_table(data, layout)
+    table = load_table(data, layout, columns)
     found = audit(table, seed=seed)
     print_audit(found, console)
     if json is not None:
@@ -104,6 +107,7 @@ def train(
     out: OutFolder,
     recipe: Recipe,
     layout: str = "auto",
+    columns: str | None = None,
     seeds: Annotated[int, Within(1, 1000)] = 1,
     framing: Framing = Framing(),  # noqa: B008 - frozen
     on_overlap: Literal["error", "move", "allow"] = "error",
@@ -115,7 +119,9 @@ def train(
         data: Folder or table of scans.
         out: Study folder; several models may share it.
         recipe: The training recipe.
-        layout: Layout of `data`: auto, kermany, folders or table.
+        layout: Layout of `data`: auto, kermany, folders, table, or a template such as
+            '{patient}/{class}/*'.
+        columns: Which column of a table is which, as in path=file_name,label=Disease.
         seeds: Number of repetitions, with seeds 0, 1, …
         framing: How a scan becomes the image that the network sees.
         on_overlap: What to do with patients in several splits: stop, move them out of training,
@@ -129,6 +135,7 @@ def train(
         out=out,
         data=data,
         layout=layout,
+        columns=columns,
         on_overlap=on_overlap,
         unknown_patients=unknown_patients,
         framing=framing,

@@ -152,6 +152,7 @@ class StudyConfig:
             or ``studies/NAME-DATA`` for data of your own.
         data: Folder or table of scans; without it, phantoms are made.
         layout: Layout of `data`; ``auto`` recognises it and says so.
+        columns: Which column of a table is which, as in ``path=file_name,label=Disease``.
         on_overlap: What to do with patients that stand in several splits: stop (``error``), drop
             them from training (``move``), or go on (``allow``, printed in red in the report).
         unknown_patients: Scans without a patient id are ``grouped`` as one patient per class, or
@@ -170,6 +171,7 @@ class StudyConfig:
     out: OutFolder | None = None
     data: Path | None = None
     layout: str = "auto"
+    columns: str | None = None
     on_overlap: Literal["error", "move", "allow"] = "error"
     split_seed: Seed = 0
     unknown_patients: Literal["grouped", "distinct"] = "grouped"

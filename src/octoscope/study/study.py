@@ -89,7 +89,7 @@ def prepare_table(config: StudyConfig) -> ScanTable:
     if config.data is None:
         table = config.phantom.write(StudyFolder(config.folder).phantoms)
     else:
-        table = load_table(config.data, config.layout)
+        table = load_table(config.data, config.layout, config.columns)
     return ready_splits(
         table,
         seed=config.split_seed,
