@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 from octoscope import __version__
 from octoscope.errors import OctoscopeError, did_you_mean
+from octoscope.visible import visible
 
 VERBS = {
     "phantom": "write a synthetic study with lesion masks",
@@ -75,7 +76,7 @@ def _with_underscores(word: str) -> str:
 
 def _fail(sentence: str) -> int:
     """Print one sentence on stderr and return 2."""
-    print(f"octoscope: {' '.join(sentence.split())}", file=sys.stderr)
+    print(f"octoscope: {visible(' '.join(sentence.split()))}", file=sys.stderr)
     return 2
 
 
