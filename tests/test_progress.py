@@ -24,9 +24,11 @@ def test_a_label_with_escapes_is_written_out(how: str) -> None:
     elif how == "text":
         console.print(Text(HOSTILE))
     else:
-        console.print(HOSTILE, markup=False, style="red" if how == "styled" else None)
+        console.print(HOSTILE, markup=False, highlight=False, style="red" if how == "styled" else None)
     written = out.getvalue()
-    assert "⟨U+001B⟩]0;owned" in written and "⟨U+202E⟩gnp⟨U+009B⟩31m" in written
+    assert "CNV⟨U+001B⟩" in written
+    if how != "table":  # a cell is as wide as the label was
+        assert "owned⟨U+001B⟩[2J⟨U+202E⟩gnp⟨U+009B⟩31m" in written
     for command in ("\x1b]", "\x1b[2J", "\x07", "\u202e", "\x9b"):
         assert command not in written
     assert ("\x1b[31m" in written) == (how == "styled"), "its own colours stay"
