@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 from octoscope import __version__
 from octoscope.errors import OctoscopeError, did_you_mean
+from octoscope.visible import visible
 
 VERBS = {
     "phantom": "write a synthetic study with lesion masks",
@@ -73,9 +74,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(sentence: str) -> int:
-    """Print one sentence on stderr, without what a terminal would obey, and return 2."""
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in " ".join(sentence.split()))
-    print(f"octoscope: {line}", file=sys.stderr)
+    """Print one sentence on stderr and return 2."""
+    print(f"octoscope: {visible(' '.join(sentence.split()))}", file=sys.stderr)
     return 2
 
 
