@@ -6,7 +6,16 @@ the common test that runs over every registered reader.
 
 from __future__ import annotations
 
-from octoscope.scans.readers import bmp, jpeg, npy, png, tiff  # noqa: F401  (they register)
+from octoscope.scans.readers import (  # noqa: F401  (they register)
+    avif,
+    bmp,
+    gif,
+    jpeg,
+    npy,
+    png,
+    tiff,
+    webp,
+)
 from octoscope.scans.readers.levels import to_grey, to_uint8
 from octoscope.scans.readers.reading import read_content, read_mask, read_scan
 from octoscope.scans.readers.registry import LEAST_SIDE, READERS, Reader, Source, reader

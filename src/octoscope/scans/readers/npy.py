@@ -40,9 +40,7 @@ def read_npy(source: Source) -> Scan:
     source.require_size(
         height, width, planes=math.prod(shape) // (height * width or 1), itemsize=dtype.itemsize
     )
-    missing = source.file.tell() + math.prod(shape) * dtype.itemsize - source.size
-    if missing > 0:
-        raise source.fault(f"is cut short ({missing} bytes are missing); copy or save it again")
+    source.require_bytes(source.size - source.file.tell(), math.prod(shape) * dtype.itemsize)
     source.file.seek(0)
     array = _plain(np.lib.format.read_array(source.file, allow_pickle=False), source)
     colour = spatial != shape

@@ -77,6 +77,29 @@ class Source:
                 f"the limit of {self.max_bytes / 2**20:,.0f} MiB; split it or raise max_bytes"
             )
 
+    def require_bytes(self, found: int, expected: int, most: int | None = None) -> None:
+        """Check that the pixel data are as long as the size in the header says.
+
+        Args:
+            found: Bytes that there are.
+            expected: Bytes that the pixels take.
+            most: How many there may be at most; by default `expected`.
+
+        Raises:
+            ScanError: If bytes are missing (they would be shown black), or left over (the
+                header hides a part of the picture, or its rows are shifted).
+        """
+        if found < expected:
+            raise self.fault(
+                f"is cut short or its header lies about its size ({expected - found:,} of "
+                f"{expected:,} bytes of pixels are missing); copy or export it again"
+            )
+        if found > (expected if most is None else most):
+            raise self.fault(
+                f"holds more pixels than its header says ({expected:,} bytes); its size is wrong, "
+                "so export it again"
+            )
+
 
 @dataclass(frozen=True)
 class Reader:
