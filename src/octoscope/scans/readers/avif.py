@@ -13,14 +13,20 @@ from collections.abc import Iterator
 from PIL import features
 
 from octoscope.scans.readers.pixels import still
-from octoscope.scans.readers.registry import Source, reader
+from octoscope.scans.readers.registry import Source, always, reader
 from octoscope.scans.scan import Scan
 
 SEQUENCE_HEADER = 1
 """Type of the part of an AV1 stream that holds its size (AV1 specification, section 5.5)."""
 
 
-@reader("avif", suffixes=(".avif",), signature=(b"ftypavif", b"ftypavis", b"ftypmif1"), offset=4)
+@reader(
+    "avif",
+    suffixes=(".avif",),
+    signature=(b"ftypavif", b"ftypavis", b"ftypmif1"),
+    offset=4,
+    eight_bits=always,
+)
 def read_avif(source: Source) -> Scan:
     """Read an AVIF file: ``(H, W)`` or ``(3, H, W)`` uint8.
 

@@ -11,7 +11,7 @@ import struct
 from PIL.BmpImagePlugin import BmpImageFile
 
 from octoscope.scans.readers.pixels import decode, grey_or_colour
-from octoscope.scans.readers.registry import Source, reader
+from octoscope.scans.readers.registry import Source, always, reader
 from octoscope.scans.scan import Scan
 
 PLAIN, RLE8, RLE4, BITFIELDS = 0, 1, 2, 3
@@ -19,7 +19,7 @@ V5_HEADER = 124
 """Length of the header that knows of a colour profile behind the pixels."""
 
 
-@reader("bmp", suffixes=(".bmp", ".dib"), signature=b"BM")
+@reader("bmp", suffixes=(".bmp", ".dib"), signature=b"BM", eight_bits=always)
 def read_bmp(source: Source) -> Scan:
     """Read a BMP file: ``(H, W)`` or ``(3, H, W)`` uint8."""
     content = source.file.read()

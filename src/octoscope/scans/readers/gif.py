@@ -11,14 +11,14 @@ import struct
 from PIL.GifImagePlugin import GifImageFile
 
 from octoscope.scans.readers.pixels import still
-from octoscope.scans.readers.registry import Source, reader
+from octoscope.scans.readers.registry import Source, always, reader
 from octoscope.scans.scan import Scan
 
 EXTENSION, PICTURE, END = 0x21, 0x2C, 0x3B
 MOST_CODES = 4096
 
 
-@reader("gif", suffixes=(".gif",), signature=(b"GIF87a", b"GIF89a"))
+@reader("gif", suffixes=(".gif",), signature=(b"GIF87a", b"GIF89a"), eight_bits=always)
 def read_gif(source: Source) -> Scan:
     """Read a GIF file: ``(H, W)`` or ``(3, H, W)`` uint8.
 
@@ -50,7 +50,9 @@ def read_gif(source: Source) -> Scan:
             source.require_bytes(found, width * height)
         at = behind
     if at >= len(content):
-        raise source.fault("is cut short (GIF: its end is missing); copy or export it again")
+        raise source.fault(
+            "is damaged or cut short (GIF: its end is missing); copy or export it again"
+        )
     if pictures != 1:
         raise source.fault(
             f"is an animation of {pictures} pictures; export the one that is meant as a file"
@@ -74,7 +76,9 @@ def _blocks(content: bytes, at: int, source: Source) -> tuple[bytes, int]:
         parts.append(content[at + 1 : at + 1 + length])
         at += 1 + length
     if at >= len(content):
-        raise source.fault("is cut short (GIF: its end is missing); copy or export it again")
+        raise source.fault(
+            "is damaged or cut short (GIF: its end is missing); copy or export it again"
+        )
     return b"".join(parts), at + 1
 
 

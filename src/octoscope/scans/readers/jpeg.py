@@ -14,7 +14,7 @@ import simplejpeg
 from PIL.JpegImagePlugin import JpegImageFile
 
 from octoscope.scans.readers.pixels import grey_or_colour, still
-from octoscope.scans.readers.registry import Source, reader
+from octoscope.scans.readers.registry import Source, always, reader
 from octoscope.scans.scan import Scan
 
 # libjpeg's jerror.h: JWRN_JPEG_EOF and JWRN_HIT_MARKER, JWRN_HUFF_BAD_CODE and
@@ -28,7 +28,12 @@ MOST_LEFT_OVER = 64
 header denies."""
 
 
-@reader("jpeg", suffixes=(".jpeg", ".jpg", ".jpe", ".jfif"), signature=b"\xff\xd8\xff")
+@reader(
+    "jpeg",
+    suffixes=(".jpeg", ".jpg", ".jpe", ".jfif"),
+    signature=b"\xff\xd8\xff",
+    eight_bits=always,
+)
 def read_jpeg(source: Source) -> Scan:
     """Read a JPEG file: ``(H, W)`` or ``(3, H, W)`` uint8."""
     content = source.file.read()

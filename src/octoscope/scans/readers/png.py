@@ -27,7 +27,10 @@ SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Colour type → samples of a pixel: grey, colour, palette, grey + alpha, colour + alpha."""
 BITS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 PALETTE = 3
-ADAM7 = ((0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2), (1, 2, 0, 1))  # fmt: skip
+ADAM7 = (
+    (0, 8, 0, 8), (0, 8, 4, 8), (4, 8, 0, 4), (0, 4, 2, 4), (2, 4, 0, 2), (0, 2, 1, 2),
+    (1, 2, 0, 1),
+)  # fmt: skip
 """First row, step, first column, step of each pass of an interlaced file."""
 
 
@@ -73,7 +76,12 @@ class Header:
         )
 
 
-@reader("png", suffixes=(".png",), signature=SIGNATURE)
+def _eight_bits(source: Source) -> bool:
+    """Say whether no sample has more than 8 bits."""
+    return source.file.read(25)[24] <= 8
+
+
+@reader("png", suffixes=(".png",), signature=SIGNATURE, eight_bits=_eight_bits)
 def read_png(source: Source) -> Scan:
     """Read a PNG file: ``(H, W)`` uint8 or uint16, or ``(3, H, W)`` alike."""
     header, others, compressed = _chunks(source)
@@ -123,10 +131,14 @@ def _walk(source: Source) -> Iterator[tuple[bytes, bytes]]:
     view, at = memoryview(content), len(SIGNATURE)
     while True:
         if at + 12 > len(content):
-            raise source.fault("is cut short (PNG: its end is missing); copy or export it again")
+            raise source.fault(
+                "is damaged or cut short (PNG: its end is missing); copy or export it again"
+            )
         length, kind = struct.unpack_from(">I4s", content, at)
         if at + 12 + length > len(content):
-            raise source.fault("is cut short (PNG: a chunk has no end); copy or export it again")
+            raise source.fault(
+                "is damaged or cut short (PNG: a chunk has no end); copy or export it again"
+            )
         body = view[at + 8 : at + 8 + length]
         if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"sBIT", b"acTL"):
             checksum = zlib.crc32(body, zlib.crc32(kind))
@@ -194,8 +206,7 @@ def _deep(header: Header, data: bytes, source: Source) -> np.ndarray:
             parts.append(np.concatenate([lines[:, :1], lines[:, 1 + plane :: each]], axis=1))
         at += size
     pixels = [
-        _decoded(grey, None, b"".join(part.tobytes() for part in parts), source)
-        for parts in planes
+        _decoded(grey, None, b"".join(part.tobytes() for part in parts), source) for parts in planes
     ]
     high, low = np.stack(pixels[::2], axis=-1), np.stack(pixels[1::2], axis=-1)
     return high.astype(np.uint16) << 8 | low

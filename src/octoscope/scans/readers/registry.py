@@ -112,6 +112,7 @@ class Reader:
             any is chosen by suffix, after all others have declined.
         offset: Where the signature stands.
         read: The function that reads it.
+        eight_bits: Says from an opened file, without decoding, whether its values have 8 bits.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Reader:
     signatures: tuple[bytes, ...]
     offset: int
     read: Callable[[Source], Scan]
+    eight_bits: Callable[[Source], bool]
 
     def recognises(self, head: bytes) -> bool:
         """Say whether the first bytes of a file carry a signature of this format."""
@@ -127,6 +129,11 @@ class Reader:
     def named(self, name: str) -> bool:
         """Say whether a file name ends like this format."""
         return name.lower().endswith(self.suffixes)
+
+
+def always(source: Source) -> bool:
+    """Say of a format that its values have 8 bits, whatever the file."""
+    return True
 
 
 READERS: dict[str, Reader] = {}
@@ -139,6 +146,7 @@ def reader(
     suffixes: tuple[str, ...],
     signature: bytes | tuple[bytes, ...] = (),
     offset: int = 0,
+    eight_bits: Callable[[Source], bool] = lambda source: False,
 ) -> Callable[[Callable[[Source], Scan]], Callable[[Source], Scan]]:
     """Register a function as the reader of a format.
 
@@ -150,11 +158,13 @@ def reader(
         suffixes: Lower-case suffixes with the dot.
         signature: What such files begin with (or several, of which any will do).
         offset: Where in the file the signature stands, if not at the beginning.
+        eight_bits: Says without decoding whether a file's values have 8 bits, so that their range
+            is known; a format that does not say is decoded to find out.
     """
     signatures = (signature,) if isinstance(signature, bytes) else signature
 
     def register(read: Callable[[Source], Scan]) -> Callable[[Source], Scan]:
-        READERS[name] = Reader(name, suffixes, signatures, offset, read)
+        READERS[name] = Reader(name, suffixes, signatures, offset, read, eight_bits)
         return read
 
     return register

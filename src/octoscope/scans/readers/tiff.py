@@ -27,10 +27,17 @@ WHITE_IS_ZERO, BLACK_IS_ZERO, YCBCR = 0, 1, 6
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 
 
+def _eight_bits(source: Source) -> bool:
+    """Say whether no sample has more than 8 bits or a sign."""
+    pages = read_pages(source.file.read(), source)
+    return all(page.bits <= 8 and page.one(tag.FORMAT, UNSIGNED) != SIGNED for page in pages)
+
+
 @reader(
     "tiff",
     suffixes=(".tif", ".tiff"),
     signature=(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+    eight_bits=_eight_bits,
 )
 def read_tiff(source: Source) -> Scan:
     """Read a TIFF file: ``(H, W)``, or ``(Z, H, W)`` of Z pages; colour in front.

@@ -159,7 +159,7 @@ def _directory(
                 used += number * size
             if where + number * size > len(content):
                 raise source.fault(
-                    "is cut short (TIFF: a directory points behind its end); copy or export it "
+                    "is damaged or cut short (TIFF: a directory points behind its end); copy or export it "
                     "again"
                 )
             tags[tag] = struct.unpack_from(f"{order}{number}{SIZES[kind]}", content, where)
@@ -201,7 +201,7 @@ def require_sound(page: Page, content: bytes, source: Source) -> None:
     for offset, count in page.stored():
         if count < 1 or offset + count > len(content) or offset < 8:
             raise source.fault(
-                f"is cut short (TIFF: {what} of pixels are missing); copy or export it again"
+                f"is damaged or cut short (TIFF: {what} of pixels are missing); copy or export it again"
             )
 
 

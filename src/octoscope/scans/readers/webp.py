@@ -8,14 +8,14 @@ from PIL import features
 from PIL.WebPImagePlugin import WebPImageFile
 
 from octoscope.scans.readers.pixels import still
-from octoscope.scans.readers.registry import Source, reader
+from octoscope.scans.readers.registry import Source, always, reader
 from octoscope.scans.scan import Scan
 
 ANIMATED = 2
 """Flag of the extended header."""
 
 
-@reader("webp", suffixes=(".webp",), signature=b"WEBP", offset=8)
+@reader("webp", suffixes=(".webp",), signature=b"WEBP", offset=8, eight_bits=always)
 def read_webp(source: Source) -> Scan:
     """Read a WebP file: ``(H, W)`` or ``(3, H, W)`` uint8.
 
@@ -33,7 +33,9 @@ def read_webp(source: Source) -> Scan:
         kind, size = struct.unpack_from("<4sI", content, at)
         body = content[at + 8 : at + 8 + size]
         if len(body) < size:
-            raise source.fault("is cut short (WebP: a chunk has no end); copy or export it again")
+            raise source.fault(
+                "is damaged or cut short (WebP: a chunk has no end); copy or export it again"
+            )
         if kind == b"ANIM" or (kind == b"VP8X" and body[0] & ANIMATED):
             raise source.fault("is an animation; export the picture that is meant as a file")
         if kind in (b"VP8X", b"VP8 ", b"VP8L"):
