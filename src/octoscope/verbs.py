@@ -148,31 +148,94 @@ def train(
 
 def evaluate(
     run: Path,
-    split: Literal["train", "val", "test"] = "val",
+    split: Literal["train", "val", "test"] | None = None,
     why: str = "",
     resamples: Resamples = 2000,
+    data: Path | None = None,
+    layout: str = "auto",
+    name: str | None = None,
+    classes: str | None = None,
+    unknown_classes: Literal["error", "drop"] = "error",
+    unknown_patients: Literal["grouped", "distinct"] = "grouped",
+    on_overlap: Literal["error", "move", "allow"] = "error",
+    own_ids: bool = False,
 ) -> None:
-    """Print the metrics of a run with intervals; opening the test split is recorded.
+    """Print the metrics of a run with intervals, on its own scans or on others.
+
+    Opening test scans, of the study or of elsewhere, is recorded in the ledger.
 
     Args:
         run: Folder of a trained model, STUDY/runs/MODEL-seedN.
-        split: The split; `test` is opened on purpose and once.
-        why: What the test split is opened for, kept in the run's ledger.
+        split: The split, by default `val`; `test` is opened on purpose and once. With `data`, the
+            split of that data, by default all of it.
+        why: What test scans are opened for, kept in the ledger.
         resamples: Bootstrap resamples of the patients.
+        data: Folder or table of labelled scans from elsewhere, an external test set; results go to
+            RUN/external/NAME.
+        layout: Layout of `data`: auto, kermany, folders or table.
+        name: What to call the external set; by default as its folder.
+        classes: Labels of `data` that the model calls otherwise, as `Normal=NORMAL,amd=DRUSEN`;
+            labels that differ in case, spaces, hyphens and underscores only need no word.
+        unknown_classes: Scans of `data` of a class that the model does not know: stop (`error`),
+            or leave them out (`drop`).
+        unknown_patients: Scans of `data` without a patient id are grouped as one patient per class,
+            or taken as distinct patients, on your word.
+        on_overlap: Scans and patients of `data` that the model was trained or validated on: stop
+            (`error`), leave them out (`move`), or keep them (`allow`, in red).
+        own_ids: The patient ids of `data` are its own: one that also stands in the study is of
+            another person.
     """
     from octoscope.evaluation.ledger import ledger_sentence
     from octoscope.evaluation.terminal import print_metrics
-    from octoscope.study.evaluate import evaluate_run
+    from octoscope.study.external import Reading
     from octoscope.study.folder import RunFolder
+    from octoscope.study.opening import evaluate_on, opening_sentence
 
-    folder = RunFolder.open(run)
-    metrics = evaluate_run(
-        folder, folder.open_cache(), split=split, resamples=resamples, why=why or "by command"
+    reading = Reading(
+        layout=layout,
+        split=split,
+        classes=_pairs("classes", classes),
+        unknown_classes=unknown_classes,
+        unknown_patients=unknown_patients,
+        on_overlap=on_overlap,
+        own_ids=own_ids,
+    )
+    judged, part, metrics = evaluate_on(
+        RunFolder.open(run), data, reading, name=name, resamples=resamples, why=why
     )
     print_metrics(metrics, console)
-    if split == "test":
+    if judged.external:
+        console.print(opening_sentence(judged), highlight=False, markup=False)
+    elif part == "test":
         console.print(ledger_sentence(run))
-    print(folder.metrics(split))
+    print(judged.metrics(part))
+
+
+def predict(
+    run: Path,
+    files: list[Path],
+    out: TableFile | None = None,
+    calibrated: bool = False,
+    batch_size: BatchSize = 64,
+) -> None:
+    """Write what a model says of unlabelled scans: classes and their probabilities.
+
+    One row per scan, in the order given. A scan that cannot be read has a row that says why, and is
+    named; only if none can be read is that an error.
+
+    Args:
+        run: Folder of a trained model, STUDY/runs/MODEL-seedN, or of the saved model alone.
+        files: Scans, folders with all scans below them, or tables with a column `path`.
+        out: CSV or Parquet file to write, by its ending; by default CSV goes to standard output.
+        calibrated: Divide the logits by the temperature that was fitted on the validation scans.
+        batch_size: Scans per pass.
+    """
+    from octoscope.study.predict_run import predict_run
+
+    tally = predict_run(run, files, out, calibrated=calibrated, batch_size=batch_size)
+    console.print(tally.sentence, highlight=False, markup=False)
+    if out is not None:
+        print(out)
 
 
 def explain(
@@ -186,14 +249,20 @@ def explain(
     out: OutFolder | None = None,
     precision: Literal["float32", "float16", "uint8"] | None = None,
     batch_size: BatchSize | None = None,
+    most: int | None = None,
+    split: Literal["val", "test"] | None = None,
+    data: Path | None = None,
+    name: str | None = None,
+    why: str = "",
 ) -> None:
-    """Explain images, or the validation scans of the run's study.
+    """Explain images, or the validation scans of the run's study, or other labelled scans.
 
-    Under torchrun, `fabric run` or srun, the processes share the validation scans.
+    Under torchrun, `fabric run` or srun, the processes share the scans of the map store.
 
     Args:
         run: Folder of a trained model, STUDY/runs/MODEL-seedN.
-        images: Scans to explain; without them, the validation scans go to the run's map store.
+        images: Scans to draw, or folders of scans; without them, the validation scans (or those of
+            `split` or `data`) go to a map store, with scores where there are lesion masks.
         methods: Names of attribution methods or families, with commas between, or `all`; with `-`
             before a name, what is left out (`all,-scorecam`). By default seven quick CAM methods.
         target: Class to explain; by default the one that each model predicts.
@@ -209,14 +278,22 @@ def explain(
             study and in `masks` folders beside the scans.
         out: Folder of the figures; by default RUN/panels.
         precision: Of the map store; by default that of the store that is there, or float16.
-        batch_size: Validation scans per pass; by default 16.
+        batch_size: Scans of the map store per pass; by default 16.
+        most: Scans drawn of a folder, evenly taken; by default 40.
+        split: Without images: the split to explain, by default `val`; `test` is opened on purpose,
+            and its maps go to RUN/test.
+        data: Without images: folder or table of an external test set, which is read as it was
+            evaluated; its maps go to RUN/external/NAME.
+        name: What the external set is called; by default as its folder.
+        why: What test scans are opened for, kept in the ledger.
     """
     from octoscope.attribution.registry import methods_named
     from octoscope.study.config import CAM_METHODS
     from octoscope.study.drawing import Wish
     from octoscope.study.explain import BATCH, explain_run
-    from octoscope.study.explain_files import explain_files
+    from octoscope.study.explain_files import MOST, explain_files, scans_to_draw
     from octoscope.study.folder import RunFolder
+    from octoscope.study.opening import open_scans
     from octoscope.study.ranks import Ranks
 
     folder = RunFolder.open(run)
@@ -224,7 +301,8 @@ def explain(
     methods_named(wanted)
     if images:
         given: dict[str, Any] = {"precision": precision, "batch-size": batch_size}
-        _refuse(given, "used for the validation scans only; leave it out, or name no scans")
+        given |= {"split": split, "data": data, "name": name, "why": why or None}
+        _refuse(given, "used for whole splits only; leave it out, or name no scans")
         others = [RunFolder.open(Path(word)) for word in _words(against or "") if word]
         wish = Wish(
             methods=wanted,
@@ -234,15 +312,18 @@ def explain(
             masks=masks,
             across=("gradcam",) if methods is None else None,
         )
-        for path in explain_files([folder, *others], images, wish):
+        scans = scans_to_draw(images, MOST if most is None else most)
+        for path in explain_files([folder, *others], scans, wish):
             print(path)
     else:
         given = {"figure": figure, "against": against, "masks": masks, "target": target, "out": out}
+        given["most"] = most
         _refuse(given, "figures are drawn of images; name the scans after RUN")
         ranks = Ranks.of(os.environ)
+        (folder,), cache = open_scans([folder], split=split, data=data, name=name, why=why)
         said = explain_run(
             folder,
-            folder.open_cache(),
+            cache,
             wanted,
             precision=precision,
             batch_size=BATCH if batch_size is None else batch_size,
@@ -258,6 +339,17 @@ def _refuse(options: dict[str, Any], sentence: str) -> None:
     named = ", ".join(f"--{name}" for name, value in options.items() if value is not None)
     if named:
         raise OctoscopeError(f"{named}: {sentence}")
+
+
+def _pairs(option: str, text: str | None) -> dict[str, str]:
+    """Split ``a=A,b=B`` into its pairs."""
+    pairs = [word.partition("=") for word in (text or "").split(",") if word.strip()]
+    for left, sign, right in pairs:
+        if not (left.strip() and sign and right.strip()):
+            raise OctoscopeError(
+                f'--{option} "{text}": is not LABEL=CLASS, with commas between several'
+            )
+    return {left.strip(): right.strip() for left, _, right in pairs}
 
 
 def _words(text: str) -> str | list[str]:
@@ -279,8 +371,15 @@ def trust(
     probes: bool = True,
     twin: bool = False,
     resamples: Resamples = 2000,
+    split: Literal["val", "test"] | None = None,
+    data: Path | None = None,
+    name: str | None = None,
+    why: str = "",
 ) -> None:
-    """Measure on the validation scans whether maps and models can be believed; rebuild the report.
+    """Measure whether maps and models can be believed: on validation scans, or on others.
+
+    On validation scans the report is rebuilt. On others (`split`, `data`) the cards lie beside
+    those of the study, which stay as they are, and so does the report.
 
     Args:
         runs: Folders of trained models of one study, STUDY/runs/MODEL-seedN.
@@ -299,12 +398,19 @@ def trust(
         probes: Whether the shortcut probes are run.
         twin: Train each model again on shuffled labels and compare the maps.
         resamples: Bootstrap resamples of the patients.
+        split: The split to examine on, by default `val`; `test` is opened on purpose, and its cards
+            go to RUN/test.
+        data: Folder or table of an external test set, which is read as it was evaluated; its cards
+            go to RUN/external/NAME.
+        name: What the external set is called; by default as its folder.
+        why: What test scans are opened for, kept in the ledger.
     """
     from octoscope.attribution.registry import methods_named
     from octoscope.files import read_json
     from octoscope.report import build_report
     from octoscope.study.config import CAM_METHODS, TrustSettings
     from octoscope.study.folder import RunFolder
+    from octoscope.study.opening import open_scans
     from octoscope.study.trust import trust_runs
     from octoscope.trust.terminal import print_card
 
@@ -323,11 +429,13 @@ def trust(
         probes=probes,
         twin=twin,
     )
-    trust_runs(folders, folders[0].open_cache(), wanted, settings, resamples=resamples)
+    folders, cache = open_scans(folders, split=split, data=data, name=name, why=why)
+    trust_runs(folders, cache, wanted, settings, resamples=resamples)
     for folder in folders:
         print_card(read_json(folder.trust), console)
         print(folder.trust)
-    print(build_report(folders[0].study.path))
+    if folders[0].split == "val":
+        print(build_report(folders[0].study.path))
 
 
 def study(config: StudyConfig) -> None:
