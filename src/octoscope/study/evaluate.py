@@ -14,6 +14,7 @@ from octoscope.evaluation.predictions import predictions_frame, save_predictions
 from octoscope.files import read_json, write_json
 from octoscope.models.classifier import Classifier
 from octoscope.study.folder import RunFolder
+from octoscope.study.made_by import made_by
 
 
 def evaluate_run(
@@ -53,7 +54,8 @@ def evaluate_run(
         predictions, cache.table.classes, temperature=temperature, resamples=resamples
     )
     save_predictions(predictions, run.predictions(split))
-    write_json(run.metrics(split), metrics)
+    about = made_by(run, cache, {"resamples": resamples}, run.predictions(split))
+    write_json(run.metrics(split), {**metrics, **about})
     return metrics
 
 

@@ -7,11 +7,17 @@ precedent is `octoscope.data.identity.decode_code`, for the pixels of a cache.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import octoscope
+from octoscope.data.cache import ScanCache
+from octoscope.files import digest_of
+from octoscope.scans.table import ScanTable
+from octoscope.study.folder import RunFolder
+from octoscope.study.stage import content_digest
 
 Work = Literal["audit", "evaluate", "explain", "localise", "trust", "report"]
 
@@ -52,3 +58,36 @@ def code_of(work: Work) -> str:
             sources.update(file.relative_to(package).as_posix().encode() + b"\0")
             sources.update(file.read_bytes() + b"\0")
     return sources.hexdigest()[:16]
+
+
+def maps_about(run: RunFolder, cache: ScanCache) -> dict[str, str]:
+    """Return what the maps of a run are made of; a store of anything else is made anew."""
+    return {"model": run.digest, "cache": cache.digest, "code": code_of("explain")}
+
+
+def made_by(
+    run: RunFolder, cache: ScanCache, settings: Mapping[str, Any], *files: Path
+) -> Mapping[str, dict[str, Any]]:
+    """Return the block ``made_by`` of a result: model, scans, settings, and its files by digest.
+
+    Args:
+        run: The run.
+        cache: The scans.
+        settings: Options that it was made with; JSON.
+        *files: Tables that belong to the result, and lie beside it.
+    """
+    return {
+        "made_by": {
+            "model": run.digest,
+            "cache": cache.digest,
+            "settings": dict(settings),
+            "files": {path.name: content_digest(path) for path in files},
+        }
+    }
+
+
+def rows_digest(table: ScanTable) -> str:
+    """Return 16 hex digits that change with any cell of a table, of further columns too."""
+    frame = table.frame.astype(object)
+    frame = frame.where(frame.notna(), None)
+    return digest_of([list(frame.columns), frame.map(str).values.tolist(), table.digest()])

@@ -47,10 +47,22 @@ class Stage:
 
     def is_untouched(self, outputs: Iterable[Path]) -> bool:
         """Say whether outputs are what the stage left, whatever its inputs were."""
-        known = self.recorded().get("outputs")
-        if not isinstance(known, dict):
-            return False
+        known = self._known()
         return all(known.get(self._label(path), "") == content_digest(path) for path in outputs)
+
+    def changed(self, below: Path) -> list[Path]:
+        """Return what the stage left in a folder, and is there no longer as it left it."""
+        known = {self.folder / label: digest for label, digest in self._known().items()}
+        return [
+            path
+            for path, digest in known.items()
+            if path.is_relative_to(below) and content_digest(path) != digest
+        ]
+
+    def _known(self) -> dict[str, Any]:
+        """Return label → digest of the outputs that the stage left."""
+        known = self.recorded().get("outputs")
+        return known if isinstance(known, dict) else {}
 
     def run(
         self, inputs: Mapping[str, Any], outputs: Iterable[Path], work: Callable[[], str]
@@ -114,18 +126,19 @@ def content_digest(path: Path) -> str | None:
 
 def read_object(path: Path) -> dict[str, Any]:
     """Return a JSON object, an empty one if the file is missing, damaged or something else."""
-    try:
-        content = read_json(path)
-    except (OctoscopeError, OSError):
-        return {}
+    content = read_or_none(path)
     return content if isinstance(content, dict) else {}
+
+
+def read_or_none(path: Path) -> Any:
+    """Return what a JSON file holds, None if it is missing or damaged."""
+    try:
+        return read_json(path)
+    except (OctoscopeError, OSError):
+        return None
 
 
 def write_if_new(path: Path, content: Any) -> None:
     """Write a JSON file, unless it says the same already."""
-    try:
-        same = path.is_file() and digest_of(read_json(path)) == digest_of(content)
-    except OctoscopeError:
-        same = False
-    if not same:
+    if not path.is_file() or digest_of(read_or_none(path)) != digest_of(content):
         write_json(path, content)

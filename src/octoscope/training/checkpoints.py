@@ -27,7 +27,7 @@ RECORD = "EpochKeeper"
 INDIFFERENT = ("tracker",)
 """Fields of a recipe that may differ between calls: they change where numbers go, not which."""
 
-PARTS = {
+PARTS: dict[str, type] = {
     "state_dict": Mapping,
     "optimizer_states": list,
     "callbacks": Mapping,
@@ -86,8 +86,8 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict):
         kind = type(checkpoint).__name__
         raise OctoscopeError(f"{path}: no checkpoint of a training (a {kind}); {_anew(path)}")
-    for name, kind in PARTS.items():
-        if not isinstance(checkpoint.get(name), kind):
+    for name, wanted in PARTS.items():
+        if not isinstance(checkpoint.get(name), wanted):
             raise OctoscopeError(f"{path}: no whole checkpoint (no {name}); {_anew(path)}")
     _require_record(path, checkpoint["callbacks"].get(RECORD))
     _require_numbers(path, checkpoint["state_dict"])

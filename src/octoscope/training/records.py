@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ import torch
 from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
 from octoscope.files import read_json, write_json
-from octoscope.models.classifier import DESCRIPTION_FILE, WEIGHTS_FILE, Classifier
+from octoscope.models.classifier import Classifier
 from octoscope.models.network import count_parameters
 from octoscope.scans.splits import overlapping_patients
 from octoscope.training.checkpoints import (
     BEST,
     LAST,
     RECORD,
+    load_checkpoint,
     load_own_checkpoint,
     origin_of,
     require_same_recipe,
@@ -32,12 +32,10 @@ from octoscope.training.keeper import EpochKeeper
 from octoscope.training.logbook import write_log
 from octoscope.training.optimisers import head_parameters
 from octoscope.training.recipe import Recipe
+from octoscope.training.saved import MODEL_FILES, model_is_there, require_own_model, sha256_of
 
 PACKAGES = ("octoscope", "torch", "timm", "lightning", "numpy")
-MODEL_FILES = (DESCRIPTION_FILE, WEIGHTS_FILE)
-"""What `Classifier.save` leaves in ``model/``."""
-
-OUTCOME = {
+OUTCOME: dict[str, type | tuple[type, ...]] = {
     "best_epoch": int,
     "best_value": (int, float),
     "epochs_run": int,
@@ -101,6 +99,23 @@ def what_is_there(run: Path, recipe: Recipe, cache_digest: str) -> Place:
     return "begun"
 
 
+def scans_of(run: Path) -> str | None:
+    """Return the digest of the scans that a run was trained on, None if nothing was trained there.
+
+    Raises:
+        OctoscopeError: If it lies in a checkpoint that is damaged.
+    """
+    record = _whole(run / "run.json")
+    trained = record.get("finished") is True and (run / "model").is_dir()
+    digest = record.get("cache_digest")
+    if isinstance(digest, str) and (trained or (run / LAST).exists()):
+        return digest
+    if not (run / LAST).exists():
+        return None
+    origin = load_checkpoint(run / LAST)["callbacks"][RECORD].get("origin")
+    return str(origin.get("cache")) if isinstance(origin, dict) else "unknown"
+
+
 def finished_run(run: Path, recipe: Recipe, cache: ScanCache) -> TrainResult | None:
     """Return the result of `run` if it is over, None if there is something left to do.
 
@@ -115,41 +130,13 @@ def finished_run(run: Path, recipe: Recipe, cache: ScanCache) -> TrainResult | N
     return TrainResult(run, str(record.get("monitor", recipe.monitor)), **outcome)
 
 
-def model_is_there(run: Path) -> bool:
-    """Say whether a run's saved model has both its files, neither of them empty."""
-    files = [run / "model" / name for name in MODEL_FILES]
-    return all(path.is_file() and path.stat().st_size > 0 for path in files)
-
-
-def require_own_model(run: Path, record: Mapping[str, Any]) -> None:
-    """Require that ``model/`` is what the training of a run left there.
-
-    Args:
-        run: Folder of the run.
-        record: Its run.json.
-
-    Raises:
-        OctoscopeError: If a file has been changed, cut or exchanged since.
-    """
-    known = record.get("model_files")
-    if not isinstance(known, dict):
-        return  # written by an earlier version, which did not say
-    for name, digest in known.items():
-        if name in MODEL_FILES and _sha256(run / "model" / name) != digest:
-            raise OctoscopeError(
-                f"{run / 'model' / name}: is not what this run trained (it was changed, cut or "
-                f"exchanged); put it back, or delete the folder {run / 'model'} and run the same "
-                "study or training again, which writes it anew from the best checkpoint"
-            )
-
-
 def _mend(run: Path, record: Mapping[str, Any], recipe: Recipe, cache: ScanCache) -> None:
     """Write anew what follows from the rest of a finished run, where it is gone or damaged."""
     recorded = record.get("recipe")
     if recorded and _whole(run / "recipe.json") != recorded:
         write_json(run / "recipe.json", recorded)
     log = record.get("log_sha256")
-    if log and _sha256(run / "log.csv") != log and (run / LAST).exists():
+    if log and sha256_of(run / "log.csv") != log and (run / LAST).exists():
         origin = origin_of(recipe, cache.digest)
         rows = load_own_checkpoint(run, LAST, origin)["callbacks"][RECORD]["rows"]
         write_log(run / "log.csv", rows, cache.table.classes)
@@ -166,14 +153,6 @@ def _whole(path: Path) -> dict[str, Any]:
 
 def _has_outcome(record: Mapping[str, Any]) -> bool:
     return all(isinstance(record.get(name), kind) for name, kind in OUTCOME.items())
-
-
-def _sha256(path: Path) -> str | None:
-    """Return the digest of a file, None if it is not there."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def begin_run(
@@ -219,8 +198,8 @@ def end_run(run: Path, keeper: EpochKeeper) -> TrainResult:
         "seconds": sum(row["seconds"] for row in keeper.rows),
     }
     made = {
-        "log_sha256": _sha256(run / "log.csv"),
-        "model_files": {name: _sha256(run / "model" / name) for name in MODEL_FILES},
+        "log_sha256": sha256_of(run / "log.csv"),
+        "model_files": {name: sha256_of(run / "model" / name) for name in MODEL_FILES},
     }
     record = {**read_json(run / "run.json"), **outcome, **made, "finished": True}
     write_json(run / "run.json", record)
