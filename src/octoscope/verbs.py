@@ -407,10 +407,10 @@ def trust(
     """
     from octoscope.attribution.registry import methods_named
     from octoscope.files import read_json
-    from octoscope.report import build_report
     from octoscope.study.config import CAM_METHODS, TrustSettings
     from octoscope.study.folder import RunFolder
     from octoscope.study.opening import open_scans
+    from octoscope.study.reporting import report_of
     from octoscope.study.trust import trust_runs
     from octoscope.trust.terminal import print_card
 
@@ -435,7 +435,7 @@ def trust(
         print_card(read_json(folder.trust), console)
         print(folder.trust)
     if folders[0].split == "val":
-        print(build_report(folders[0].study.path))
+        print(report_of(folders[0].study, again=True))
 
 
 def study(config: StudyConfig) -> None:
@@ -455,6 +455,7 @@ def report(folder: Path) -> None:
     Args:
         folder: The study folder.
     """
-    from octoscope.report import build_report
+    from octoscope.study.folder import StudyFolder
+    from octoscope.study.reporting import report_of
 
-    print(build_report(folder))
+    print(report_of(StudyFolder(folder), again=True))

@@ -113,6 +113,22 @@ class ScanCache:
             return cls._of(entry, table)
 
     @classmethod
+    def find(
+        cls, table: ScanTable, framing: Framing, folder: Path, *, workers: int | None = None
+    ) -> ScanCache | None:
+        """Return what `build` would open, None if it would decode the scans; nothing is written.
+
+        Args:
+            table: As of `build`.
+            framing: Likewise.
+            folder: Likewise.
+            workers: Likewise.
+        """
+        request, workers = _request(table, framing), workers or usable_cores()
+        entry, _ = _matching(Path(folder), request, table.root, workers, keep=False)
+        return None if entry is None else cls._of(entry, table)
+
+    @classmethod
     def open(cls, folder: Path, digest: str | None = None) -> ScanCache:
         """Open a finished cache with the table that was last given to `build`.
 
@@ -182,9 +198,12 @@ def _finished(folder: Path, request: str = "") -> list[Path]:
 
 
 def _matching(
-    folder: Path, request: str, root: Path, workers: int
+    folder: Path, request: str, root: Path, workers: int, *, keep: bool = True
 ) -> tuple[Entry | None, list[Path]]:
-    """Return the entry whose files and code are still the same, and those out of date."""
+    """Return the entry whose files and code are still the same, and those out of date.
+
+    Files of another time whose content is the same are remembered with their new times, if `keep`.
+    """
     code = decode_code()
     outdated = []
     for place in _finished(folder, request):
@@ -196,7 +215,7 @@ def _matching(
             continue
         today = record.still_holds(root, workers=workers) if entry.code == code else None
         if today is not None:
-            if today is not record and os.access(place, os.W_OK):
+            if keep and today is not record and os.access(place, os.W_OK):
                 today.save(place / "files.parquet")
             return entry, []
         outdated.append(place)
