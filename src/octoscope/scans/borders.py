@@ -32,6 +32,8 @@ FLAT = 6
 RINGING = 4.0
 """Mean difference of `NEIGHBOURS` from a border's grey value up to which they belong to it."""
 NEIGHBOURS = 5
+MOST_WAVER = 1.5
+"""Mean difference of a border's pixels, away from the seam, from its grey value."""
 SHORT, LONG = 9, 4
 """Pixels by which a flat run may end before its seam (JPEG rings in blocks of 8), and after it."""
 STEEPEST = 0.8
@@ -103,7 +105,8 @@ def frame_border(image: np.ndarray) -> FrameBorder:
             continue
         depth = _flat_depth(turned, level)
         if depth is not None:
-            found = np.rot90(black if level <= BLACK_TO else between, turns)
+            kind = black if level <= BLACK_TO else between if level < WHITE_FROM else white
+            found = np.rot90(kind, turns)
             found |= np.arange(len(turned))[:, None] < depth
     black &= ~white
     return FrameBorder(white=white, black=black, grey=between & ~white & ~black)
@@ -184,7 +187,7 @@ def _flat_level(image: np.ndarray) -> int | None:
     line = image[min(2, len(image) - 1)].astype(np.int16)
     size = min(NARROWEST, len(line))
     highest, lowest = ndimage.maximum_filter1d(line, size), ndimage.minimum_filter1d(line, size)
-    flat = line[(highest - lowest <= FLAT) & (line < WHITE_FROM)]
+    flat = line[highest - lowest <= FLAT]
     return int(np.bincount(flat).argmax()) if len(flat) else None
 
 
@@ -208,12 +211,13 @@ def _flat_depth(image: np.ndarray, level: int) -> np.ndarray | None:
     # At the ends of the edge the runs go on into the borders of the neighbouring edges.
     deeper = _at_ends(np.where(covered, off > LONG, runs > LONG))
     judged = covered & ~deeper
-    ending = judged & (off >= -SHORT) & (off <= LONG)
-    against = np.sum(judged & (off < -SHORT)) + np.sum(~covered & ~deeper & (runs > SHORT))
+    early = np.maximum(-SHORT, -seam / 2)
+    ending = judged & (off >= early) & (off <= LONG)
+    against = np.sum(judged & (off < early)) + np.sum(~covered & ~deeper & (runs > SHORT))
     if (
         ending.sum() < max(min(NARROWEST, width), LEAST_SUPPORT * judged.sum())
         or against > MOST_AGAINST * judged.sum()
-        or _tissue_along(image, seam, ending)
+        or _scan_along(image, level, seam, ending)
     ):
         return None
     reach = np.where(ending, np.maximum(runs, seam), seam) + SEAM_HALO
@@ -273,10 +277,14 @@ def _at_ends(flags: np.ndarray) -> np.ndarray:
     return kept
 
 
-def _tissue_along(image: np.ndarray, seam: np.ndarray, columns: np.ndarray) -> bool:
-    """Whether most of the `columns` continue with bright tissue beyond the seam."""
-    dark, bright = np.percentile(image[::4, ::4], [10, 99])
+def _scan_along(image: np.ndarray, level: int, seam: np.ndarray, columns: np.ndarray) -> bool:
+    """Whether what lies before the seam in `columns` is scan too: smooth, or a flat vitreous."""
     at = np.flatnonzero(columns)
+    steps = np.linspace(0, 1, SHORT)[:, None]
+    inside = image[np.rint(steps * np.maximum(seam[at] - SHORT, seam[at] / 2)).astype(int), at]
     row = np.rint(seam[at]).astype(int) + np.arange(SHORT, 2 * SHORT)[:, None]
-    beyond = image[row.clip(0, len(image) - 1), at].mean(axis=0)
-    return bool(np.mean(beyond > dark + BRIGHT * (bright - dark)) > MOST_BRIGHT)
+    beyond = image[row.clip(0, len(image) - 1), at]
+    waver, speckle = (np.abs(part.astype(float) - level).mean() for part in (inside[1:], beyond))
+    dark, bright = np.percentile(image[::4, ::4], [10, 99])
+    tissue = np.mean(beyond.mean(axis=0) > dark + BRIGHT * (bright - dark))
+    return bool(waver > MOST_WAVER or speckle < 3 * waver or tissue > MOST_BRIGHT)

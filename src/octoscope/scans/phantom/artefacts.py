@@ -121,10 +121,10 @@ def with_exudates(scan: Marked, rng: np.random.Generator, *, count: int = 12) ->
     for at in rng.choice(where, min(count, len(where)), replace=False):
         top, bottom = scan.ilm[at], scan.rpe[at]
         middle = top + rng.uniform(0.25, 0.7) * (bottom - top)
-        tall, wide = rng.uniform(0.04, 0.12) * (bottom - top), rng.uniform(4, 18)
+        tall, wide = rng.uniform(0.04, 0.12) * (bottom - top), rng.uniform(3, 12)
         clump = np.exp(-(((row - middle) / tall) ** 2) - ((column - at) / wide) ** 2)
         shadow = np.exp(-(((column - at) / wide) ** 4)) * (row > middle + tall)
-        image *= 1 - rng.uniform(0.4, 0.8) * shadow
+        image *= 1 - rng.uniform(0.3, 0.7) * shadow
         image += (250 - image) * np.clip(1.6 * clump, 0, 1)
     return replace(scan, image=np.rint(image).clip(0, 255).astype(np.uint8))
 
