@@ -103,7 +103,7 @@ def open_scans(
                 )
     n_scans = len(rows_of(cache, "test"))
     for run in opened:
-        facts = {**run.external, "n_scans": n_scans, "digest": cache.digest}
+        facts: dict[str, Any] = {**run.external, "n_scans": n_scans, "digest": cache.digest}
         open_test_split(run.path, why=why or UNSAID, **facts)
     return opened, cache
 
