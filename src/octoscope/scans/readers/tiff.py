@@ -49,7 +49,7 @@ def read_tiff(source: Source) -> Scan:
     content = source.file.read()
     pages = read_pages(content, source)
     if not pages:
-        raise source.fault("is damaged (TIFF: it has no page); copy or export it again")
+        raise ValueError("it has no page")
     height, width = pages[0].height, pages[0].width
     planes = len(pages) * pages[0].samples
     source.require_size(height, width, planes=planes, itemsize=max(4, pages[0].bits // 8))
