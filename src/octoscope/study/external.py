@@ -107,6 +107,8 @@ def open_external(
     except BaseException:
         if new:
             shutil.rmtree(place.results, ignore_errors=True)
+            if (parent := place.results.parent).is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
         raise
     for fault in cache.quarantined:
         line = f"· {fault['path']}: {fault['reason']} (set aside)"
