@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from octoscope.errors import OctoscopeError
-from octoscope.progress import console
+from octoscope.progress import console, tell
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -266,7 +266,7 @@ def evaluate(
     )
     print_metrics(metrics, console)
     if judged.external:
-        console.print(opening_sentence(judged), highlight=False, markup=False)
+        tell(opening_sentence(judged))
     elif part == "test":
         console.print(ledger_sentence(run))
     print(judged.metrics(part))
@@ -294,7 +294,7 @@ def predict(
     from octoscope.study.predict_run import predict_run
 
     tally = predict_run(run, files, out, calibrated=calibrated, batch_size=batch_size)
-    console.print(tally.sentence, highlight=False, markup=False)
+    tell(tally.sentence)
     if out is not None:
         print(out)
 

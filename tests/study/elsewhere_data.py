@@ -1,4 +1,4 @@
-"""A small study with a model whose logits stand in no alphabetical order, and scans from elsewhere."""
+"""A small study, a model whose logits stand in no alphabetical order, and scans from elsewhere."""
 
 from __future__ import annotations
 

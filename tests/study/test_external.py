@@ -12,6 +12,8 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
 
+import octoscope
+from octoscope.attribution.store import MapStore
 from octoscope.cli import main
 from octoscope.data.cache import ScanCache
 from octoscope.data.entry import save_table
@@ -19,6 +21,7 @@ from octoscope.evaluation.ledger import openings
 from octoscope.files import read_json, write_json
 from octoscope.models.classifier import Classifier
 from octoscope.study.predict_files import predict
+from octoscope.study.stored import as_images
 from study.elsewhere_data import (
     CLASSES,
     labelled,
@@ -342,3 +345,95 @@ def test_the_model_decides_what_a_logit_is(run: Path, tmp_path: Path) -> None:
     named = [c for c in frame.columns if c.startswith("logit_")]
     assert named == [f"logit_{name}" for name in Classifier.load(run / "model").classes]
     assert (frame["target"] == [CLASSES.index(label) for label in frame["label"]]).all()
+
+
+# --- maps and trust elsewhere -------------------------------------------------------------------
+
+QUICK = [
+    "--methods", "gradcam", "--scans", "4", "--steps", "2", "--sanity-scans", "3", "--stages", "2",
+    "--stability-scans", "3", "--draws", "1", "--resamples", "20", "--probes", "false",
+]  # fmt: skip
+
+
+def test_maps_and_localisation_of_an_external_set_lie_beside_it(run: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    save_scans(other, {"cnv": 2, "DME": 2, "DRUSEN": 2, "NORMAL": 2}, first=1, masks=True)
+    folder = evaluated(run, "--data", other)
+    words = ["--methods", "gradcam", "--data", str(other)]
+    assert main(["explain", str(run), *words]) == 0
+    assert not (run / "maps.zarr").exists() and not (run / "localisation.json").exists()
+    predictions = pd.read_parquet(folder / "predictions.parquet")
+    right = (predictions["label"] == predictions["predicted"]).sum()
+    localisation = read_json(folder / "localisation.json")
+    assert localisation["scored"] == right > 0
+    assert localisation["left_out_as_wrong"] == 16 - right
+    scores = pd.read_parquet(folder / "scores.parquet")
+    assert set(scores["label"]) <= set(CLASSES)
+    store = MapStore.open(folder / "maps.zarr", read_only=True)
+    cache = ScanCache.open(folder / "cache")
+    classifier = Classifier.load(run / "model")
+    maps = octoscope.explain(classifier, as_images(cache.images[:3]), ["gradcam"])
+    stored = store.read_rows(np.arange(3), "gradcam", (32, 48))
+    fresh = maps["gradcam"].numpy()
+    np.testing.assert_allclose(stored, fresh, atol=0.01 * np.abs(fresh).max())  # kept as float16
+
+
+def test_a_trust_card_elsewhere_leaves_that_of_the_study(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    save_scans(other, {"DME": 3, "NORMAL": 3}, first=1)
+    (run / "trust.json").write_text('{"mine": true}')
+    assert main(["trust", str(run), "--data", str(other), "--why", "elsewhere", *QUICK]) == 0
+    folder = run / "external" / "other"
+    card = read_json(folder / "trust.json")
+    assert card["split"] == "test" and card["external"] == "other"
+    assert card["classes"] == list(CLASSES) and card["scans"] == 4
+    assert card["notes"][0].startswith("Of 12 scans of other, faithfulness")
+    assert read_json(run / "trust.json") == {"mine": True}
+    assert not (run.parents[1] / "report.html").exists()
+    assert not (run.parents[1] / "stages").exists()
+    assert [entry["why"] for entry in openings(run)] == ["elsewhere"]
+    assert "scans of other of" in " ".join(capsys.readouterr().err.split())
+
+
+def test_the_test_split_is_explained_and_examined_on_purpose(
+    run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--split", "test", "--why", "to see"]
+    assert main(["explain", str(run), "--methods", "gradcam", *words]) == 0
+    assert capsys.readouterr().out.strip() == str(run / "test" / "maps.zarr")
+    assert main(["trust", str(run), *words, *QUICK]) == 0
+    card = read_json(run / "test" / "trust.json")
+    assert card["split"] == "test" and card["notes"][0].startswith("Of 8 test scans")
+    assert [entry["split"] for entry in openings(run)] == ["test", "test"]
+    assert (run / "metrics-test.json").is_file() and not (run / "trust.json").exists()
+
+
+def test_a_set_is_read_again_as_it_was_evaluated(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_scans(tmp_path / "other", {"a": 2, "b": 2}, first=1)
+    explain = ["explain", str(run), "--methods", "gradcam", "--data", str(tmp_path / "other")]
+    assert main(explain) == 2
+    assert "a (4 scans) and b (4 scans) are no classes" in capsys.readouterr().err
+    evaluated(run, "--data", tmp_path / "other", "--classes", "a=CNV,b=DME")
+    assert main(explain) == 0
+    assert main([*explain, "--split", "test"]) == 2
+    assert "--split" in capsys.readouterr().err
+
+
+def test_a_folder_is_drawn_up_to_a_number(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_scans(tmp_path / "other", {"CNV": 2, "DME": 1}, first=1, masks=True)
+    words = ["explain", str(run), str(tmp_path / "other"), "--methods", "gradcam", "--most", "2"]
+    assert main([*words, "--out", str(tmp_path / "drawn")]) == 0
+    told = capsys.readouterr()
+    assert len(told.out.split()) == 2
+    said = " ".join(told.err.split())
+    assert "holds 6 scans, of which 2 are drawn, evenly taken; --most 6 draws all" in said
+    assert main(["explain", str(run), "--most", "2"]) == 2
+    (tmp_path / "empty").mkdir()
+    assert main(["explain", str(run), str(tmp_path / "empty")]) == 2
+    assert "holds no scans" in capsys.readouterr().err
