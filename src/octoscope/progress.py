@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -15,10 +15,25 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
+
+from octoscope.visible import visible
 
 T = TypeVar("T")
 
-console = Console(stderr=True)
+
+class SafeConsole(Console):
+    """A console that writes text from outside, such as labels, with nothing unseen in it."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """Yield the segments of what is printed; only rich's own may command the terminal."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+
+console = SafeConsole(stderr=True)
 """Where everything meant for a person to watch is printed; results for programs go to stdout."""
 
 

@@ -1,135 +1,74 @@
 """The verbs of the command line, as functions: their parameters are the options.
 
-A verb imports what it needs when it runs, so that the help of another never waits for it.
+`octoscope.options.verb` says how: a parameter without default is a place, a list takes several, a
+dataclass brings its fields. Limits stand in the types, the help is the docstring. A verb imports
+what it needs when it runs, so that the help of another never waits for it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from octoscope.errors import OctoscopeError
+from octoscope.options.limits import (
+    BatchSize,
+    FileToWrite,
+    OutFolder,
+    Resamples,
+    Seed,
+    Within,
+    Workers,
+)
 from octoscope.progress import console, tell
+from octoscope.scans.framing import Framing
+from octoscope.study.config import PhantomSettings, StudyConfig
+from octoscope.training.recipe import Recipe
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+TableFile = Annotated[Path, FileToWrite((".csv", ".parquet"))]
+JsonFile = Annotated[Path, FileToWrite((".json",))]
 
-    from octoscope.scans.framing import Framing
-    from octoscope.training.recipe import Recipe
-
-Work = Callable[[dict[str, Any]], None]
-
-
-class Listed(NamedTuple):
-    """A positional argument that takes several files or folders."""
-
-    name: str
-    nargs: Literal["*", "+"]
-    help: str
+HIDDEN = {"train": ("seed",)}
+"""Verb → fields of its dataclasses that are no options: `seeds` says them."""
 
 
-LISTED = {
-    "explain": Listed(
-        "images",
-        "*",
-        "Scans to draw, or folders of scans; without them, a split of the study or `data` is "
-        "explained.",
-    ),
-    "predict": Listed(
-        "files", "+", "Scans, folders with all scans below them, or tables with a column `path`."
-    ),
-    "trust": Listed("runs", "+", "Folders of trained models of one study, STUDY/runs/MODEL-seedN."),
-}
-"""Verb → its list of places; jsonargparse would take one as a string in brackets."""
+def function_of(verb: str) -> Callable[..., None]:
+    """Return the function of a verb."""
+    return globals()[verb]
 
 
-def add_options(verb: str, parser: ArgumentParser) -> Work:
-    """Add a verb's options to its parser and return what does its work with the parsed values."""
-    if verb == "study":
-        from octoscope.study.config import StudyConfig
-
-        parser.add_class_arguments(StudyConfig, as_group=False)
-        return lambda values: study(StudyConfig(**values))
-    if verb == "train":
-        from octoscope.training.recipe import Recipe
-
-        parser.add_function_arguments(train, as_group=False, as_positional=True, skip={"recipe"})
-        parser.add_class_arguments(Recipe, as_group=False, skip={"seed"})
-        names = {field.name for field in fields(Recipe)} - {"seed"}
-        return lambda values: train(
-            **{name: value for name, value in values.items() if name not in names},
-            recipe=Recipe(**{name: values[name] for name in names}),
-        )
-    function: Callable[..., None] = globals()[verb]
-    listed = LISTED.get(verb)
-    parser.add_function_arguments(
-        function, as_group=False, as_positional=True, skip={listed.name} if listed else None
-    )
-    if listed:
-        parser.add_argument(listed.name, nargs=listed.nargs, type=Path, help=listed.help)
-    return lambda values: function(**values)
-
-
-def phantom(
-    out: Path,
-    patients: int = 60,
-    scans_per_patient: int = 8,
-    height: int = 256,
-    width: int = 384,
-    seed: int = 0,
-    shortcut: Literal["marker", "border", "size", "device"] | None = None,
-    shortcut_label: str = "DME",
-    shortcut_strength: float = 1.0,
-    workers: int | None = None,
-) -> None:
+def phantom(out: OutFolder, settings: PhantomSettings, workers: Workers | None = None) -> None:
     """Write a synthetic study with lesion masks, in Kermany layout.
 
     Args:
         out: Folder to make.
-        patients: Patients, shared evenly by CNV, DME, DRUSEN and NORMAL.
-        scans_per_patient: B-scans of each.
-        height: Rows.
-        width: A-scans.
-        seed: Seed of everything.
-        shortcut: An artefact to plant, recorded in the manifest.
-        shortcut_label: The class it is tied to.
-        shortcut_strength: Share of that class's scans that carry it, 0 to 1.
+        settings: What to draw.
         workers: Processes; by default one per core.
     """
-    from octoscope.scans.phantom import Shortcut, write_study
-
-    planted = Shortcut(shortcut, shortcut_label, shortcut_strength) if shortcut else None
-    table = write_study(
-        out,
-        patients=patients,
-        scans_per_patient=scans_per_patient,
-        height=height,
-        width=width,
-        seed=seed,
-        shortcut=planted,
-        workers=workers,
-    )
-    console.print(f"{len(table)} phantom B-scans of {patients} patients with lesion masks")
+    table = settings.write(out, workers=workers)
+    console.print(f"{len(table)} phantom B-scans of {settings.patients} patients with lesion masks")
     print(out)
 
 
 def check(
     data: Path,
     layout: str = "auto",
-    write: Path | None = None,
-    json: Path | None = None,
+    columns: str | None = None,
+    write: TableFile | None = None,
+    json: JsonFile | None = None,
     unknown_patients: Literal["grouped", "distinct"] = "grouped",
     on_overlap: Literal["error", "move", "allow"] = "error",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> None:
     """Audit a folder or table of scans; errors and unreadable files end in exit code 2.
 
     Args:
         data: Folder or table of scans.
-        layout: Layout of `data`: auto, kermany, folders or table.
+        layout: Layout of `data`: auto, kermany, folders, table, or a template such as
+            '{patient}/{class}/*'.
+        columns: Which column of a table is which, as in path=file_name,label=Disease.
         write: Write the table with a patient-safe split to this CSV or Parquet file.
         json: Write the audit to this file as JSON.
         unknown_patients: With `write`: scans without a patient id are grouped as one
@@ -143,7 +82,7 @@ def check(
     from octoscope.scans.layouts import load_table
     from octoscope.scans.splits import ready_splits
 
-    table = load_table(data, layout)
+    table = load_table(data, layout, columns)
     found = audit(table, seed=seed)
     print_audit(found, console)
     if json is not None:
@@ -165,11 +104,12 @@ def check(
 
 def train(
     data: Path,
-    out: Path,
+    out: OutFolder,
     recipe: Recipe,
     layout: str = "auto",
-    seeds: int = 1,
-    framing: Framing | None = None,
+    columns: str | None = None,
+    seeds: Annotated[int, Within(1, 1000)] = 1,
+    framing: Framing = Framing(),  # noqa: B008 - frozen
     on_overlap: Literal["error", "move", "allow"] = "error",
     unknown_patients: Literal["grouped", "distinct"] = "grouped",
 ) -> None:
@@ -179,7 +119,9 @@ def train(
         data: Folder or table of scans.
         out: Study folder; several models may share it.
         recipe: The training recipe.
-        layout: Layout of `data`: auto, kermany, folders or table.
+        layout: Layout of `data`: auto, kermany, folders, table, or a template such as
+            '{patient}/{class}/*'.
+        columns: Which column of a table is which, as in path=file_name,label=Disease.
         seeds: Number of repetitions, with seeds 0, 1, …
         framing: How a scan becomes the image that the network sees.
         on_overlap: What to do with patients in several splits: stop, move them out of training,
@@ -187,19 +129,16 @@ def train(
         unknown_patients: Scans without a patient id are grouped as one patient per class,
             or taken as distinct patients, on your word.
     """
-    from octoscope.scans.framing import Framing
-    from octoscope.study.config import StudyConfig
     from octoscope.study.study import run_study
 
-    if seeds < 1:
-        raise OctoscopeError(f"seeds: {seeds} is too few; train at least once")
     config = StudyConfig(
         out=out,
         data=data,
         layout=layout,
+        columns=columns,
         on_overlap=on_overlap,
         unknown_patients=unknown_patients,
-        framing=framing or Framing(),
+        framing=framing,
         models=(recipe,),
         seeds=tuple(range(seeds)),
     )
@@ -211,7 +150,7 @@ def evaluate(
     run: Path,
     split: Literal["train", "val", "test"] | None = None,
     why: str = "",
-    resamples: int = 2000,
+    resamples: Resamples = 2000,
     data: Path | None = None,
     layout: str = "auto",
     name: str | None = None,
@@ -275,9 +214,9 @@ def evaluate(
 def predict(
     run: Path,
     files: list[Path],
-    out: Path | None = None,
+    out: TableFile | None = None,
     calibrated: bool = False,
-    batch_size: int = 64,
+    batch_size: BatchSize = 64,
 ) -> None:
     """Write what a model says of unlabelled scans: classes and their probabilities.
 
@@ -307,9 +246,9 @@ def explain(
     figure: str | None = None,
     against: str | None = None,
     masks: Path | None = None,
-    out: Path | None = None,
+    out: OutFolder | None = None,
     precision: Literal["float32", "float16", "uint8"] | None = None,
-    batch_size: int | None = None,
+    batch_size: BatchSize | None = None,
     most: int | None = None,
     split: Literal["val", "test"] | None = None,
     data: Path | None = None,
@@ -431,7 +370,7 @@ def trust(
     most_passes: int = 64,
     probes: bool = True,
     twin: bool = False,
-    resamples: int = 2000,
+    resamples: Resamples = 2000,
     split: Literal["val", "test"] | None = None,
     data: Path | None = None,
     name: str | None = None,
@@ -468,10 +407,10 @@ def trust(
     """
     from octoscope.attribution.registry import methods_named
     from octoscope.files import read_json
-    from octoscope.report import build_report
     from octoscope.study.config import CAM_METHODS, TrustSettings
     from octoscope.study.folder import RunFolder
     from octoscope.study.opening import open_scans
+    from octoscope.study.reporting import report_of
     from octoscope.study.trust import trust_runs
     from octoscope.trust.terminal import print_card
 
@@ -496,11 +435,15 @@ def trust(
         print_card(read_json(folder.trust), console)
         print(folder.trust)
     if folders[0].split == "val":
-        print(build_report(folders[0].study.path))
+        print(report_of(folders[0].study, again=True))
 
 
-def study(config: Any) -> None:
-    """Run a study and print where its report lies."""
+def study(config: StudyConfig) -> None:
+    """Run a study and print where its report lies.
+
+    Args:
+        config: The study.
+    """
     from octoscope.study.study import run_study
 
     print(run_study(config))
@@ -512,6 +455,7 @@ def report(folder: Path) -> None:
     Args:
         folder: The study folder.
     """
-    from octoscope.report import build_report
+    from octoscope.study.folder import StudyFolder
+    from octoscope.study.reporting import report_of
 
-    print(build_report(folder))
+    print(report_of(StudyFolder(folder), again=True))

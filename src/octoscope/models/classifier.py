@@ -224,7 +224,8 @@ def _framed(image: np.ndarray | Scan | Path | str, framing: Framing) -> np.ndarr
     """Return a scan in the model's frame, uint8; a file gives the very pixels the cache holds."""
     if isinstance(image, str | Path):
         return read_framed(Path(image), framing)[0]
-    grey = to_uint8(to_grey(image) if isinstance(image, Scan) else image)
+    grey, depth = (to_grey(image), image.depth) if isinstance(image, Scan) else (image, None)
+    grey = to_uint8(grey, framing.levels, depth=depth)
     if grey.ndim != 2:
         raise OctoscopeError(
             f"an image of shape {grey.shape} is not a B-scan; give grey arrays (H, W)"

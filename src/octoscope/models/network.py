@@ -19,20 +19,11 @@ import torch
 from torch import nn
 
 from octoscope.errors import OctoscopeError, did_you_mean
+from octoscope.models.bounds import RESERVED, counted, require_options
 from octoscope.models.pretrained import explained_loading, require_loaded, weights_from
 
 Size = tuple[int, int]
 """Rows and columns of an image."""
-
-RESERVED = frozenset(
-    {
-        *("num_classes", "in_chans", "img_size", "device", "dtype", "pruned", "cache_dir"),
-        *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args"),
-        *("pretrained_strict", "checkpoint_path", "scriptable", "exportable", "no_jit"),
-        *("features_only", "out_indices", "feature_cls"),
-    }
-)
-"""What timm's factory takes beside the options of a network; set by us or not at all."""
 
 STRIDES = (4, 8, 14, 16, 24, 28, 32, 48, 56, 64, 112)
 """Multiples that networks ask of an image side: patches, strides and windows."""
@@ -73,7 +64,7 @@ def build_network(
     """
     require_known(name)
     _require_arguments(num_classes, in_channels, image_size)
-    _require_plain(name, options)
+    require_options(name, options)
     shape = dict(num_classes=num_classes, in_chans=in_channels, **options)
     sized = _takes_image_size(name, shape, image_size)
     _dry_run(name, shape, image_size, sized)
@@ -119,21 +110,6 @@ def _require_arguments(num_classes: int, in_channels: int, image_size: Size) -> 
         raise OctoscopeError(f"image size {_say(image_size)} is empty; use at least 1×1")
 
 
-def _require_plain(name: str, options: Mapping[str, Any]) -> None:
-    """Refuse options that are not the architecture's, or not plain values as in JSON."""
-    for key, value in options.items():
-        if key in RESERVED:
-            raise OctoscopeError(
-                f'"{key}" is no option of {name}; it follows from the classes, the channels, the '
-                "framing and the weights"
-            )
-        for item in value if isinstance(value, list | tuple) else [value]:
-            if not isinstance(item, str | int | float | bool | None):
-                raise OctoscopeError(
-                    f"option {key} of {name} is {value!r}; use a number, a text, or a list of them"
-                )
-
-
 def _takes_image_size(name: str, shape: Mapping[str, Any], image_size: Size) -> bool:
     """Say whether the architecture is built for one image size, by offering it.
 
@@ -171,7 +147,7 @@ def _seeded(seed: int, name: str, **arguments: Any) -> nn.Module:
 
 
 def _on_meta(name: str, shape: Mapping[str, Any]) -> nn.Module:
-    with torch.device("meta"), warnings.catch_warnings():
+    with torch.device("meta"), counted(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what matters of them, the dry run finds out
         return timm.create_model(name, **shape)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -30,17 +31,20 @@ OVERRIDE = "OVERRIDE"
 """Notes that begin so are printed in red: somebody switched a safeguard off."""
 
 
-def build_report(study: Path) -> Path:
+def build_report(study: Path, *, notes: Sequence[str] = ()) -> Path:
     """Write ``report.html`` into a study folder and return its path.
 
     Args:
         study: The study folder.
+        notes: What else is to be said of it, one sentence each.
 
     Raises:
         OctoscopeError: If it holds no study, or one of its files is damaged.
     """
     study = Path(study)
-    page = environment().get_template("report.html.j2").render(content_of(StudyFiles.read(study)))
+    content = content_of(StudyFiles.read(study))
+    content["notes"] = [*content["notes"], *notes]
+    page = environment().get_template("report.html.j2").render(content)
     out = study / "report.html"
     write_text(out, page)
     return out
@@ -76,7 +80,7 @@ def content_of(study: StudyFiles) -> dict[str, Any]:
         "explanations": explanations,
         "localisation": localisation,
         "trust": trust,
-        "ledger": [(run.name, run.openings) for run in study.runs],
+        "ledger": study.ledger,
         "provenance": provenance_section(study),
         "classes": study.classes,
     }

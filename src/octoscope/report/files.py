@@ -104,7 +104,7 @@ class RunFiles:
     @cached_property
     def openings(self) -> list[dict[str, Any]]:
         """The recorded openings of the test split."""
-        return openings(self.path)
+        return [entry for entry in openings(self.path) if entry.get("split", "test") == "test"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,6 +155,18 @@ class StudyFiles:
     def trust(self) -> dict[str, Any]:
         """``trust.json``: how far the models agree; empty if missing."""
         return _json(self.path / "trust.json") or {}
+
+    @cached_property
+    def ledger(self) -> list[tuple[str, list[dict[str, Any]]]]:
+        """Name of a run → openings of the test split; those of deleted models too."""
+        known = [(run.name, run.openings) for run in self.runs]
+        names = {run.path.name for run in self.runs}
+        gone: dict[str, list[dict[str, Any]]] = {}
+        for entry in openings(self.path):
+            looked = entry.get("split", "test") == "test"
+            if looked and entry.get("run") not in (*names, None):
+                gone.setdefault(f"{entry['run']}, deleted since", []).append(entry)
+        return [*known, *gone.items()]
 
     @property
     def classes(self) -> list[str]:

@@ -17,6 +17,7 @@ from octoscope.evaluation.predictions import predictions_frame, save_predictions
 from octoscope.files import read_json, write_json
 from octoscope.models.classifier import Classifier
 from octoscope.study.folder import RunFolder
+from octoscope.study.made_by import made_by
 
 
 def evaluate_run(
@@ -85,7 +86,8 @@ def measure_run(
         **run.external,
     }
     save_predictions(predictions, run.predictions(split))
-    write_json(run.metrics(split), metrics)
+    about = made_by(run, cache, {"resamples": resamples}, run.predictions(split))
+    write_json(run.metrics(split), {**metrics, **about})
     return metrics
 
 

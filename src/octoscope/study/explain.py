@@ -22,6 +22,8 @@ from octoscope.scans.geometry import segment_retina
 from octoscope.study.evaluate import in_order_of_model, measure_run, rows_of
 from octoscope.study.explainable import AXES
 from octoscope.study.folder import RunFolder
+from octoscope.study.made_by import made_by, maps_about
+from octoscope.study.maps import clear_outdated
 from octoscope.study.ranks import ALONE, PATIENCE, Ranks
 from octoscope.study.stored import StoredMaps, as_images
 from octoscope.trust.lesions import score_localisation
@@ -74,11 +76,13 @@ def explain_run(
     classifier = Classifier.load(run.model).to(ranks.device())
     cache = in_order_of_model(cache, classifier, run.name)
     names = _defined(classifier, methods, strict=strict, said=ranks.first)
+    about = maps_about(run, cache)
+    clear_outdated(run.maps, about)
     store = MapStore.create(
         run.maps,
         len(cache),
         precision=precision,
-        about={"model": run.digest, "cache": cache.digest},
+        about=about,
     )
     for name in names:
         if "maps" in METHODS[name].needs:  # with other methods it is another map
@@ -178,8 +182,10 @@ def _score(
     ill = cache.masks[rows].any(axis=(1, 2)) & cache.has_mask[rows]
     scored = rows[right & ill]
     counts = {"scored": len(scored), "left_out_as_wrong": int((ill & ~right).sum())}
+    settings = {"methods": list(methods), "resamples": resamples}
     if not len(scored) or not methods:
-        write_json(run.localisation, counts)
+        run.scores.unlink(missing_ok=True)  # of other methods or labels
+        write_json(run.localisation, {**counts, **made_by(run, cache, settings)})
         return ""
     info = run.info
     table = cache.table.rows(scored)
@@ -203,6 +209,7 @@ def _score(
         {
             **counts,
             **{chance: frame.to_dict("records") for chance, frame in summaries.items()},
+            **made_by(run, cache, settings, run.scores),
         },
     )
     whole = summaries["frame"][summaries["frame"]["lesion"] == "any"]

@@ -10,6 +10,8 @@ from typing import Any
 from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
 from octoscope.files import read_json
+from octoscope.study.stage import read_object
+from octoscope.training.saved import model_is_there, require_own_model
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class StudyFolder:
         return sorted(
             path.parent
             for path in self.path.glob("runs/*/run.json")
-            if read_json(path).get("finished")
+            if read_object(path).get("finished") is True
         )
 
 
@@ -91,15 +93,23 @@ class RunFolder:
         """Take a folder that holds a finished run.
 
         Raises:
-            OctoscopeError: If it is no run, or one that is not finished.
+            OctoscopeError: If it is no run, one that is not finished, or its model is gone, damaged
+                or exchanged.
         """
         if not (path / "run.json").is_file():
             raise OctoscopeError(
                 f"{path}: holds no trained model (run.json is missing); "
                 "give a folder such as STUDY/runs/MODEL-seed0"
             )
-        if not read_json(path / "run.json").get("finished"):
+        record = read_json(path / "run.json")
+        if not isinstance(record, dict) or record.get("finished") is not True:
             raise OctoscopeError(f"{path}: its training is not finished; run the study again")
+        if not model_is_there(path):
+            raise OctoscopeError(
+                f"{path / 'model'}: a file is missing or empty; run the same study or training "
+                "again, which writes it anew from the best checkpoint"
+            )
+        require_own_model(path, record)
         return cls(path)
 
     @property

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from octoscope.errors import OctoscopeError
 from octoscope.scans.layouts import load_table
+from octoscope.scans.layouts.left import note_others, without_masks
 from octoscope.scans.layouts.tabular import SUFFIXES as TABLES
 from octoscope.scans.layouts.tree import walk
 from octoscope.scans.readers import IMAGE_SUFFIXES
@@ -50,15 +51,13 @@ def scan_files(places: Sequence[Path]) -> Iterator[Found]:
 
 def _of_folder(folder: Path) -> Found:
     """Return the scans below a folder."""
-    tree = walk(folder)
+    tree = without_masks(walk(folder))
     if not tree.images:
         only = "holds only masks" if tree.masks else "holds no scans"
         raise OctoscopeError(f"{folder}: {only} (they end in {', '.join(IMAGE_SUFFIXES)})")
     notes = list(tree.notes)
     if tree.masks:
         notes.append(f"{many(len(tree.masks), 'file')} in folders of masks passed over.")
-    if others := sum(tree.others.values()):
-        kinds = ", ".join(kind or "no ending" for kind, _ in tree.others.most_common(4))
-        notes.append(f"{many(others, 'file')} that end otherwise passed over ({kinds}).")
+    notes += note_others(tree)
     paths = tuple(folder / name for name in tree.images)
     return Found(paths, tuple(f"{folder}: {note}" for note in notes), listed=True)

@@ -20,7 +20,7 @@ from octoscope.attribution.registry import METHODS, methods_for, methods_named, 
 from octoscope.attribution.store import MapStore
 from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
-from octoscope.files import digest_of, read_json, write_json
+from octoscope.files import read_json, write_json
 from octoscope.models.classifier import Classifier
 from octoscope.study.config import TrustSettings
 from octoscope.study.evaluate import in_order_of_model, rows_of
@@ -28,7 +28,8 @@ from octoscope.study.examined import Examined, whole_methods
 from octoscope.study.explain import explain_run
 from octoscope.study.explainable import AXES
 from octoscope.study.folder import RunFolder, StudyFolder
-from octoscope.study.stage import Stage
+from octoscope.study.made_by import code_of, made_by, maps_about, rows_digest
+from octoscope.study.stage import Stage, read_object, write_if_new
 from octoscope.study.trust_card import card_of
 from octoscope.study.trust_models import between_models, seeds_of
 from octoscope.study.trust_parts import TASKS, Task
@@ -88,13 +89,13 @@ def trust_runs(
 def _between(examined: Sequence[Examined]) -> dict[str, Any]:
     """Compare the models and write what is found, or keep what was found of more models."""
     study = StudyFolder(examined[0].run.study.path)
-    if len(examined) == 1 and study.trust.is_file():
-        former: dict[str, Any] = read_json(study.trust)
+    former = read_object(study.trust)
+    if len(examined) == 1 and former:
         run = examined[0].run
         if former.get("digests", {}).get(run.name, run.digest) == run.digest:
             return former
     found = between_models(examined)
-    _write(study.trust, found)
+    write_if_new(study.trust, found)
     return found
 
 
@@ -135,7 +136,7 @@ def _explained(run: RunFolder, cache: ScanCache, methods: Sequence[str]) -> bool
     if not run.maps.exists() or not run.predictions(run.split).is_file():
         return False
     store, rows = MapStore.open(run.maps, read_only=True), rows_of(cache, run.split)
-    if store.about != {"model": run.digest, "cache": cache.digest}:
+    if store.about != maps_about(run, cache):
         return False  # maps of another model: explaining will say so
     if not all(name in store.methods and store.written(name, rows).all() for name in methods):
         return False
@@ -164,6 +165,8 @@ def _measured(examined: Examined, name: str, task: Task) -> None:
     inputs = {
         "model": run.digest,
         "cache": examined.cache.digest,
+        "rows": rows_digest(examined.cache.table),
+        "code": code_of("trust"),
         "methods": list(examined.methods),
         "precision": MapStore.open(run.maps, read_only=True).precision,
         "settings": {key: settings[key] for key in task.uses},
@@ -191,13 +194,16 @@ def _write_card(examined: Examined, seeds: dict[str, Any] | None) -> None:
     scores = pd.concat(tables, ignore_index=True)
     # More methods may have been explained, and scored on lesions, than are examined.
     scores = scores[scores["method"].isin(examined.methods)].reset_index(drop=True)
-    if not run.trust_scores.is_file() or not read_scores(run.trust_scores).equals(scores):
+    if not _says(run.trust_scores, scores):
         save_scores(scores, run.trust_scores)
-    card = {**card_of(examined, scores, blocks), "seeds": seeds}
-    _write(run.trust, card)
+    settings = {**asdict(examined.settings), "resamples": examined.resamples}
+    about = made_by(run, examined.cache, settings, run.trust_scores)
+    write_if_new(run.trust, {**card_of(examined, scores, blocks), "seeds": seeds, **about})
 
 
-def _write(path: Path, content: Any) -> None:
-    """Write a JSON file, unless it says the same already."""
-    if not path.is_file() or digest_of(read_json(path)) != digest_of(content):
-        write_json(path, content)
+def _says(path: Path, scores: pd.DataFrame) -> bool:
+    """Say whether a score table holds just these scores."""
+    try:
+        return path.is_file() and read_scores(path).equals(scores)
+    except OctoscopeError:
+        return False
