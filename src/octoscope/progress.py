@@ -37,6 +37,16 @@ console = SafeConsole(stderr=True)
 """Where everything meant for a person to watch is printed; results for programs go to stdout."""
 
 
+def tell(sentence: str, style: str | None = None) -> None:
+    """Print a sentence for a person to read; names in it are neither wrapped nor taken for markup.
+
+    Args:
+        sentence: The sentence.
+        style: Its colour, such as ``"yellow"``.
+    """
+    console.print(sentence, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
 def quiet() -> bool:
     """Say whether bars are off (environment variable ``OCTOSCOPE_QUIET`` set)."""
     return bool(os.environ.get("OCTOSCOPE_QUIET"))

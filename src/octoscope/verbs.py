@@ -22,7 +22,7 @@ from octoscope.options.limits import (
     Within,
     Workers,
 )
-from octoscope.progress import console
+from octoscope.progress import console, tell
 from octoscope.scans.framing import Framing
 from octoscope.study.config import PhantomSettings, StudyConfig
 from octoscope.training.recipe import Recipe
@@ -205,7 +205,7 @@ def evaluate(
     )
     print_metrics(metrics, console)
     if judged.external:
-        console.print(opening_sentence(judged), highlight=False, markup=False)
+        tell(opening_sentence(judged))
     elif part == "test":
         console.print(ledger_sentence(run))
     print(judged.metrics(part))
@@ -233,7 +233,7 @@ def predict(
     from octoscope.study.predict_run import predict_run
 
     tally = predict_run(run, files, out, calibrated=calibrated, batch_size=batch_size)
-    console.print(tally.sentence, highlight=False, markup=False)
+    tell(tally.sentence)
     if out is not None:
         print(out)
 

@@ -38,10 +38,24 @@ def evaluate_run(
     Raises:
         OctoscopeError: If the split is empty, or the model gives NaN.
     """
-    rows = rows_of(cache, split)
+    rows_of(cache, split)  # there are some
     if split == "test":
-        open_test_split(run.path, why=why, **run.external, n_scans=len(rows), digest=cache.digest)
+        record_opening(run, cache, why)
     return measure_run(run, cache, split=split, resamples=resamples)
+
+
+def record_opening(run: RunFolder, cache: ScanCache, why: str) -> None:
+    """Write to the ledger that the test split of a cache is about to be looked at.
+
+    Args:
+        run: The run, on its study or on an external set.
+        cache: The scans.
+        why: What for.
+    """
+    facts: dict[str, Any] = {"n_scans": len(rows_of(cache, "test")), "digest": cache.digest}
+    if run.external:
+        facts |= {"split": "external", **run.external}
+    open_test_split(run.path, why=why, **facts)
 
 
 def measure_run(

@@ -11,7 +11,8 @@ import numpy as np
 
 from octoscope.attribution.registry import METHODS
 from octoscope.errors import OctoscopeError
-from octoscope.study.drawing import HEADS, Drawing, Wish, tell
+from octoscope.progress import tell
+from octoscope.study.drawing import HEADS, Drawing, Wish
 from octoscope.study.explained import Model, named
 from octoscope.study.folder import RunFolder
 from octoscope.study.lesion_masks import LesionMasks

@@ -23,7 +23,7 @@ from octoscope.errors import OctoscopeError
 from octoscope.evaluation.classes import Unknown, match_classes
 from octoscope.files import digest_of, write_json
 from octoscope.models.classifier import Classifier
-from octoscope.progress import console, track
+from octoscope.progress import tell, track
 from octoscope.scans.layouts import load_table
 from octoscope.scans.splits.ready import OVERLAP_CHOICES
 from octoscope.scans.table import ScanTable
@@ -99,18 +99,18 @@ def open_external(
             "that folder"
         )
     for note in table.notes:
-        colour = "red" if note.startswith("OVERRIDE") else "dim"
-        console.print(f"· {note}", style=colour, highlight=False, markup=False)
+        tell(f"· {note}", "red" if note.startswith("OVERRIDE") else "dim")
     new = not place.results.exists()
     try:
         cache = ScanCache.build(table, classifier.preprocess.framing, place.results / "cache")
     except BaseException:
         if new:
             shutil.rmtree(place.results, ignore_errors=True)
+            if (parent := place.results.parent).is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
         raise
     for fault in cache.quarantined:
-        line = f"· {fault['path']}: {fault['reason']} (set aside)"
-        console.print(line, style="yellow", highlight=False, markup=False)
+        tell(f"· {fault['path']}: {fault['reason']} (set aside)", "yellow")
     _describe(place, reading, table, cache, digest)
     return place, cache
 

@@ -140,7 +140,7 @@ def _advice(leak: Leak) -> str:
             "; these are the study's own scans, so leave out --data and name a split with --split"
         )
     own = (
-        ", or say with --own-ids that the ids of this data set are of other people"
+        ", or say with --own-ids true that the ids of this data set are of other people"
         if leak.patients.any()
         else ""
     )

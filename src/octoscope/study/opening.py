@@ -8,10 +8,10 @@ from typing import Any
 
 from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
-from octoscope.evaluation.ledger import open_test_split, openings
+from octoscope.evaluation.ledger import openings
 from octoscope.scans.wording import many
 from octoscope.study.elsewhere import OpenedRun
-from octoscope.study.evaluate import evaluate_run, rows_of
+from octoscope.study.evaluate import evaluate_run, record_opening, rows_of
 from octoscope.study.external import Reading, open_external
 from octoscope.study.folder import RunFolder
 
@@ -101,10 +101,8 @@ def open_scans(
                     f"{run.path}: sees these scans in another frame or order of classes than "
                     f"{opened[0].name}; examine it alone"
                 )
-    n_scans = len(rows_of(cache, "test"))
     for run in opened:
-        facts: dict[str, Any] = {**run.external, "n_scans": n_scans, "digest": cache.digest}
-        open_test_split(run.path, why=why or UNSAID, **facts)
+        record_opening(run, cache, why or UNSAID)
     return opened, cache
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from octoscope.errors import OctoscopeError
 from octoscope.files import read_json
 from octoscope.models.classifier import DESCRIPTION_FILE, Classifier
-from octoscope.progress import console
+from octoscope.progress import tell
 from octoscope.study.folder import RunFolder
 from octoscope.study.predict_files import BATCH, Tally, predict_files, require_suffix, writing
 from octoscope.study.scan_files import scan_files
@@ -49,7 +49,7 @@ def predict_run(
     paths: list[Path] = []
     for found in scan_files(files):
         for note in found.notes:
-            console.print(f"· {note}", style="dim", highlight=False, markup=False)
+            tell(f"· {note}", "dim")
         paths += found.paths
     with writing(out) as write:
         tally = predict_files(
@@ -65,10 +65,10 @@ def predict_run(
             more = f" (and none of {len(paths) - 1:,} more)" if len(paths) > 1 else ""
             raise OctoscopeError(f"{path}: {reason}{more}; no scan could be read")
     for path, reason in tally.faults[:TOLD]:
-        console.print(f"· {path}: {reason}", style="yellow", highlight=False, markup=False)
+        tell(f"· {path}: {reason}", "yellow")
     if len(tally.faults) > TOLD:
-        rest = f"· and {len(tally.faults) - TOLD:,} more; the column fault names each"
-        console.print(rest, style="yellow", highlight=False, markup=False)
+        rest = f"{len(tally.faults) - TOLD:,} more"
+        tell(f"· and {rest}; the column fault names each", "yellow")
     return tally
 
 
