@@ -18,8 +18,12 @@ from rich.progress import (
 
 T = TypeVar("T")
 
-console = Console(stderr=True)
-"""Where everything meant for a person to watch is printed; results for programs go to stdout."""
+console = Console(stderr=True, markup=False, emoji=False)
+"""Where everything meant for a person to watch is printed; results for programs go to stdout.
+
+Labels and paths are printed as they are: square brackets and colons in them mean nothing. What
+wants a colour takes ``style=`` or a `rich.text.Text`.
+"""
 
 
 def quiet() -> bool:
@@ -32,7 +36,7 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
     if total is None and isinstance(items, Sized):
         total = len(items)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

@@ -16,7 +16,6 @@ from torch import nn
 from torch.nn.modules import module as registration
 
 from octoscope.errors import OctoscopeError
-from octoscope.options.binding import require_plain
 from octoscope.options.hints import said
 
 RESERVED = frozenset(
@@ -49,7 +48,6 @@ def require_options(name: str, options: Mapping[str, Any]) -> None:
     Raises:
         OctoscopeError: If one is not.
     """
-    require_plain(options, f"options of {name}")
     for key, value in options.items():
         if key in RESERVED or key.startswith("_"):
             raise OctoscopeError(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
+from rich.text import Text
 
 from octoscope.files import digest_of, read_json, write_json
 from octoscope.progress import console
@@ -52,7 +52,7 @@ class Stage:
             self._say(read_json(self.record).get("said", ""), "done before")
             return False
         self.record.unlink(missing_ok=True)
-        console.print(f"[bold]▸ {self.name}[/]")
+        console.print(f"▸ {self.name}", style="bold")
         start = time.perf_counter()
         said = work()
         seconds = time.perf_counter() - start
@@ -64,6 +64,6 @@ class Stage:
         return True
 
     def _say(self, said: str, how: str) -> None:
-        """Print the line of a finished stage; brackets in it are intervals, not markup."""
-        line = f"[green]✓[/] {escape(self.name)}: {escape(said)} [dim]({how})[/]"
+        """Print the line of a finished stage."""
+        line = Text.assemble(("✓", "green"), f" {self.name}: {said} ", (f"({how})", "dim"))
         console.print(line, highlight=False)
