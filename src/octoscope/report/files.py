@@ -1,4 +1,4 @@
-"""What a study folder holds, read for the report: what is missing is named, what is damaged refused.
+"""What a study folder holds, read for the report: what is missing is named.
 
 A file that does not hold what it should is one sentence, with its name and place: a number that
 was read out of a damaged file would be shown as if it had been measured.

@@ -49,7 +49,7 @@ NONE = Kind("nothing", lambda value: value is None)
 
 Shape = Any
 """A `Kind`; a list ``[shape]`` of such; an object ``{key: shape}``, where ``"key?"`` may be missing
-and `EACH` is any other key; or a tuple of shapes, one of which must fit. Further keys are allowed."""
+and `EACH` is any other key; or a tuple of shapes, one of which fits. Further keys are allowed."""
 
 
 def fault_of(value: Any, shape: Shape, where: str = "") -> str:

@@ -1,4 +1,4 @@
-"""Tables of a study, read for the report: a damaged one is a sentence, whatever the library says."""
+"""Tables of a study, read for the report: a damaged one is one sentence."""
 
 from __future__ import annotations
 
