@@ -202,17 +202,6 @@ class StudyFiles:
         names = {run.path.name for run in self.runs}
         gone: dict[str, list[dict[str, Any]]] = {}
         for entry in openings(self.path):
-            if entry.get("run") not in (*names, None):
-                gone.setdefault(f"{entry['run']}, deleted since", []).append(entry)
-        return [*known, *gone.items()]
-
-    @cached_property
-    def ledger(self) -> list[tuple[str, list[dict[str, Any]]]]:
-        """Name of a run → openings of the test split; those of deleted models too."""
-        known = [(run.name, run.openings) for run in self.runs]
-        names = {run.path.name for run in self.runs}
-        gone: dict[str, list[dict[str, Any]]] = {}
-        for entry in openings(self.path):
             looked = entry.get("split", "test") == "test"
             if looked and entry.get("run") not in (*names, None):
                 gone.setdefault(f"{entry['run']}, deleted since", []).append(entry)
