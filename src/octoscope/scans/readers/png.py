@@ -177,7 +177,7 @@ def _decoded(header: Header, palette: bytes | None, data: bytes, source: Source)
     with PngImageFile(io.BytesIO(content)) as image:
         array = decode(image, source)
     if source.indices and header.colour_type == 0 and header.bits in (2, 4):
-        array //= 255 // (2**header.bits - 1)  # Pillow spreads them over 0…255
+        array = array // (255 // (2**header.bits - 1))  # Pillow spreads them over 0…255
     return array
 
 
