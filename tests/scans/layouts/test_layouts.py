@@ -56,7 +56,26 @@ names = st.text(alphabet="CNVDME-0129ab _.é", min_size=1, max_size=12)
 trees = st.lists(
     st.tuples(
         st.lists(
-            st.sampled_from(["train", "val", "CNV", "DME", "images", "masks", "x"]), max_size=4
+            st.sampled_from(
+                [
+                    "train",
+                    "val",
+                    "Test set",
+                    "CNV",
+                    "DME",
+                    "images",
+                    "masks",
+                    "x",
+                    "P1",
+                    "P2",
+                    "1",
+                    "2",
+                    "OD",
+                    "left",
+                    "2020-01-01",
+                ]
+            ),
+            max_size=4,
         ),
         names | st.sampled_from(["CNV-1-1", "DME-2-7", "NORMAL-a2"]),
         st.sampled_from([".png", ".JPG", ".npy", ".txt", ""]),
