@@ -42,7 +42,7 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "deep" / "result.json"
     with atomic_path(target) as temporary:
         assert temporary.suffix == ".json"
-        assert temporary.parent == target.parent
+        assert temporary.parent.parent == target.parent, "a rename must not cross disks"
         temporary.write_text("half")
         assert not target.exists()
     assert target.read_text() == "half"
@@ -171,17 +171,84 @@ def test_digest() -> None:
     assert len(digest_of(None)) == 16
 
 
+def test_json_that_programs_read_differently_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    for text, words in (
+        ('{"a": 1, "b": {"c": 1, "c": 2}}', 'the key "c" stands twice'),
+        ('{"a": NaN}', "NaN is no number"),
+        ("[-Infinity]", "-Infinity is no number"),
+        ("[" * 101 + "]" * 101, "more than 100 lists"),
+        ('{"a":' * 5000 + "1" + "}" * 5000, "not valid JSON"),
+        ("1" * 5000, "not valid JSON"),
+        ('\ufeff{"a": 1}', "not valid JSON"),
+    ):
+        path.write_text(text)
+        with pytest.raises(OctoscopeError, match=r"a\.json: not valid JSON") as said:
+            read_json(path)
+        assert words in str(said.value) and len(str(said.value)) < 300 + len(str(path))
+    path.write_text("[" * 90 + "1" * 4000 + "]" * 90)
+    assert read_json(path)
+
+
+def test_what_is_no_file_is_not_opened(tmp_path: Path) -> None:
+    pipe, loop = tmp_path / "pipe", tmp_path / "loop"
+    os.mkfifo(pipe)
+    loop.symlink_to(loop)
+    for path, words in (
+        (pipe, "a pipe or device"),
+        (tmp_path, "a folder"),
+        (Path("/dev/zero"), "a pipe or device"),
+        (loop, "cannot be read"),
+        (tmp_path / ("x" * 300), "cannot be read"),
+        (tmp_path / "a\0b", "NUL"),
+    ):
+        with pytest.raises(OctoscopeError, match=words):
+            read_json(path)
+
+
+def test_names_of_files_that_are_not_utf8_are_kept_in_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"scan": "sc\udcffn.png"})
+    assert (tmp_path / "a.json").read_bytes().decode("utf-8")
+    assert read_json(tmp_path / "a.json") == {"scan": "sc\udcffn.png"}
+
+
+def test_names_that_no_file_can_have_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    for name, words in (
+        ("x" * 300 + ".json", "too long a name"),
+        ("a\0b", "NUL"),
+        ("folder", "is a folder"),
+        ("file/a.json", "cannot be written"),
+    ):
+        with pytest.raises(OctoscopeError, match=words):
+            write_text(tmp_path / name, "x")
+    long = "é" * 125 + ".json"  # 255 bytes, the most there is
+    write_text(tmp_path / long, "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder", long]
+
+
 def test_inside() -> None:
     root = Path("data")
     assert inside(root, "a/b.png") == root / "a/b.png"
     assert inside(root, "a/../b.png") == root / "b.png"
     assert inside(root, "..a/b.png") == root / "..a/b.png"
-    for bad in ("../b", "a/../../b", "/etc/passwd", "..", "a/../.."):
+    assert inside(root, "..a\\b.png") == root / "..a\\b.png"
+    for bad in (
+        "../b", "a/../../b", "/etc/passwd", "..", "a/../..",
+        "C:\\Windows", "C:/x", "c:x", "\\\\server\\share\\x", "//server/share", "\\x",
+        "a\\..\\..\\b", "..\\b", "\\\\?\\C:\\x",
+    ):  # fmt: skip
         with pytest.raises(OctoscopeError, match="leads outside data"):
             inside(root, bad)
 
 
-@given(st.text(alphabet="a./ ", max_size=12))
+def test_inside_takes_no_nul() -> None:
+    with pytest.raises(OctoscopeError, match="NUL"):
+        inside(Path("data"), "a\0.png")
+
+
+@given(st.text(alphabet="a./ \\:", max_size=12))
 def test_inside_never_leaves(relative: str) -> None:
     root = Path("/srv/data")
     try:

@@ -8,6 +8,8 @@ maps.zarr/                     attributes: format, version, rows, precision, abo
     gradcam/details            (N, D) or (N, M, D) float32, where the method has by-products
 ```
 
+Every row ends in a checksum, and only what this package writes is read (`store_check`).
+
 A row's maps are written first and its record last, each as a file that appears at once: a row with
 a record is whole, so an interrupted run goes on where it stopped, and several processes may write
 different rows of one store. Reading needs no torch.
@@ -28,6 +30,7 @@ from octoscope.attribution.resize import resize
 from octoscope.attribution.store_arrays import Arrays, numbers_of, plain
 from octoscope.attribution.store_coding import FILL, Precision, decode, encode, require_precision
 from octoscope.attribution.store_format import make_group, open_group
+from octoscope.attribution.store_record import FIELDS, columns_read, columns_to_write, require_maps
 from octoscope.errors import OctoscopeError
 from octoscope.files import digest_of, explained_disk_errors
 
@@ -36,12 +39,6 @@ if TYPE_CHECKING:
 
 COMPACT: Precision = "float16"
 """Of a new store that is asked for no precision."""
-
-FIELDS = ("target", "scale", "all_zero", "nonfinite", "clipped_fraction")
-"""Columns of a record: the class explained (-1: none), the map's scale, and the flags."""
-
-NO_CLASS = -1
-"""Target of a map that is of a part of the model, such as an attention head, not of a class."""
 
 
 class MapStore:
@@ -61,7 +58,7 @@ class MapStore:
         self.rows: int = group.attrs["rows"]
         self.precision: Precision = group.attrs["precision"]
         self.about: dict[str, Any] = dict(group.attrs["about"])
-        self._arrays = Arrays(path, group, self.rows)
+        self._arrays = Arrays(path, group, self.rows, self.precision)
 
     @classmethod
     def create(
@@ -167,21 +164,15 @@ class MapStore:
         """
         index = self._rows(rows)
         values = plain(maps).astype(np.float32)
-        flag = {name: plain(flags[name]).astype(np.float32) for name in FIELDS[2:]}
-        leading = flag["all_zero"].shape  # (B,) or (B, M)
-        if targets is None:
-            targets = np.full(leading, NO_CLASS)
-        elif isinstance(targets, str):
-            targets = np.broadcast_to(np.arange(leading[-1]), leading)
-        target = plain(targets).astype(np.float32)
-        fitting = values.shape[: len(leading)] == leading == target.shape
-        if len(index) != len(values) or not fitting:
+        columns = columns_to_write(self.path, method, values, targets, flags)
+        leading = columns["target"].shape  # (B,) or (B, M)
+        if len(index) != len(values):
             raise OctoscopeError(
-                f"{self.path}: {len(index)} rows, maps {values.shape}, flags {leading} and targets "
-                f"{target.shape} of {method} do not fit together"
+                f"{self.path}: {len(index)} rows and {len(values)} maps of {method} do not fit "
+                "together"
             )
         stored, scale = encode(values, len(leading), self.precision)
-        columns = {"target": target, "scale": scale, **flag}
+        columns["scale"] = scale
         names, by_products = numbers_of(details or {}, leading)
         record = np.stack([columns[name] for name in FIELDS], axis=-1)
         with explained_disk_errors(self.path):
@@ -196,27 +187,11 @@ class MapStore:
             self._put("logits", self._rows(rows), plain(logits).astype(np.float32))
 
     def logits(self) -> np.ndarray:
-        """Return the logits (N, K) float32, nan where none are written.
-
-        Raises:
-            OctoscopeError: If there are none at all.
-        """
-        return np.asarray(self._arrays["logits"][:])
+        """Return the logits (N, K) float32, nan where none are written; an error if none are."""
+        return self._take("logits", np.arange(self.rows))
 
     def read(self, row: int, method: str, size: Sequence[int] | None = None) -> np.ndarray:
-        """Return a row's map or maps.
-
-        Args:
-            row: Row number.
-            method: Key of the method.
-            size: *S to interpolate to linearly, cell centres aligned; native resolution if None.
-
-        Returns:
-            (*S) or (M, *S) float32, raw and signed.
-
-        Raises:
-            OctoscopeError: If the row or method is not there.
-        """
+        """Return a row's map or maps, (*S) or (M, *S) float32, as `read_rows` does for several."""
         return self.read_rows([row], method, size)[0]
 
     def read_rows(
@@ -225,13 +200,20 @@ class MapStore:
         method: str,
         size: Sequence[int] | None = None,
     ) -> np.ndarray:
-        """Return the maps of R rows, (R, *S) or (R, M, *S) float32, as `read` does for one.
+        """Return the maps of R rows, (R, *S) or (R, M, *S) float32, raw and signed.
+
+        Args:
+            rows: Row numbers.
+            method: Key of the method.
+            size: *S to interpolate to linearly, cell centres aligned; native resolution if None.
 
         Raises:
-            OctoscopeError: If a row or the method is not there.
+            OctoscopeError: If a row or the method is not there, or damaged (`DamagedMapsError`).
         """
-        scale = self.records(rows, method)["scale"]
-        native = decode(self._take(f"{method}/maps", rows), scale, self.precision)
+        index, record = self._rows(rows), self.records(rows, method)
+        stored, there = self._arrays.take(f"{method}/maps", index)
+        require_maps(self.path, method, index, stored, there, record)
+        native = decode(stored, record["scale"], self.precision)
         if size is None:
             return native
         if len(native) == 0:  # nothing to interpolate
@@ -239,11 +221,7 @@ class MapStore:
         return resize(native, size)
 
     def record(self, row: int, method: str) -> dict[str, np.ndarray]:
-        """Return a row's target class (-1: none), scale and flags, each () or (M,).
-
-        Raises:
-            OctoscopeError: If the row or method is not there.
-        """
+        """Return a row's target class (-1: none), scale and flags, each () or (M,)."""
         return {name: column[0] for name, column in self.records([row], method).items()}
 
     def records(self, rows: Sequence[int] | np.ndarray, method: str) -> dict[str, np.ndarray]:
@@ -258,9 +236,7 @@ class MapStore:
         lacking = lacking.any(axis=tuple(range(1, lacking.ndim)))
         if lacking.any():
             raise OctoscopeError(f"{self.path}: row {index[lacking][0]} has no map of {method} yet")
-        columns = dict(zip(FIELDS, np.moveaxis(record, -1, 0), strict=True))
-        kinds = {"target": np.int64, "all_zero": np.bool_, "nonfinite": np.bool_}
-        return {name: np.asarray(c).astype(kinds.get(name, c.dtype)) for name, c in columns.items()}
+        return columns_read(self.path, method, record)
 
     def details(self, row: int, method: str) -> dict[str, np.ndarray]:
         """Return a row's by-products of one number per map, each () or (M,); none for most methods.
@@ -312,7 +288,7 @@ class MapStore:
 
     def _take(self, path: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         """Return rows (R, …) of an array."""
-        return np.asarray(self._arrays[path].oindex[self._rows(rows)])
+        return self._arrays.take(path, self._rows(rows))[0]
 
     def _rows(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
         index = np.asarray(rows, dtype=np.int64).reshape(-1)

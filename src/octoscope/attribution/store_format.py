@@ -11,6 +11,7 @@ import zarr
 import zarr.errors
 
 from octoscope.attribution.store_arrays import lock_of
+from octoscope.attribution.store_check import DamagedMapsError, check_attributes
 from octoscope.data.lock import exclusive
 from octoscope.errors import OctoscopeError
 from octoscope.files import explained_disk_errors, read_json
@@ -40,7 +41,8 @@ def open_group(path: Path, *, read_only: bool) -> Any:
     """Open the group of a store.
 
     Raises:
-        OctoscopeError: If there is none at `path`, it is something else, or of a newer version.
+        OctoscopeError: If there is none at `path`, it is something else, of a newer version, or
+            damaged.
     """
     if not path.is_dir() or not (path / "zarr.json").is_file():
         raise OctoscopeError(f"{path}: no map store is there; run the explain stage first")
@@ -53,5 +55,16 @@ def open_group(path: Path, *, read_only: bool) -> Any:
             f"{path}: a map store of version {attributes.get('version')}, and this octoscope "
             f"reads versions {' and '.join(map(str, READ))}; update it, or explain anew"
         )
+    check_attributes(path, attributes)
+    if content.get("node_type") != "group" or content.get("consolidated_metadata") is not None:
+        raise DamagedMapsError(path, "zarr.json: describes more than a group")
     with explained_disk_errors(path):
-        return zarr.open_group(path, mode="r" if read_only else "r+", zarr_format=3)
+        try:
+            return zarr.open_group(
+                path,
+                mode="r" if read_only else "r+",
+                zarr_format=3,
+                use_consolidated=False,
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedMapsError(path, f"zarr.json: {error}") from None

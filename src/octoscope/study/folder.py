@@ -113,6 +113,31 @@ class RunFolder:
         return cls(path)
 
     @property
+    def split(self) -> str:
+        """The split that the run is explained and examined on."""
+        return "val"
+
+    @property
+    def scans(self) -> str:
+        """What the scans of that split are called in sentences."""
+        return "validation scans"
+
+    @property
+    def results(self) -> Path:
+        """Where maps, scores and trust card lie."""
+        return self.path
+
+    @property
+    def external(self) -> dict[str, str]:
+        """Name and place of the external test set it is examined on, empty if there is none."""
+        return {}
+
+    @property
+    def stages(self) -> Path:
+        """The folder whose stages remember what was measured."""
+        return self.study.path
+
+    @property
     def study(self) -> StudyFolder:
         """The study the run belongs to."""
         return StudyFolder(self.path.parent.parent)
@@ -158,17 +183,17 @@ class RunFolder:
     @property
     def maps(self) -> Path:
         """The store of attribution maps."""
-        return self.path / "maps.zarr"
+        return self.results / "maps.zarr"
 
     @property
     def scores(self) -> Path:
         """The scores of the maps, one row per scan, method and metric."""
-        return self.path / "scores.parquet"
+        return self.results / "scores.parquet"
 
     @property
     def localisation(self) -> Path:
         """The scores' summary, with intervals and sentences."""
-        return self.path / "localisation.json"
+        return self.results / "localisation.json"
 
     @property
     def panels(self) -> Path:
@@ -178,13 +203,13 @@ class RunFolder:
     @property
     def trust(self) -> Path:
         """The trust card: scoreboard, probes and verdict."""
-        return self.path / "trust.json"
+        return self.results / "trust.json"
 
     @property
     def trust_scores(self) -> Path:
         """All scores that the card rests on, one row per scan, method and metric."""
-        return self.path / "trust.parquet"
+        return self.results / "trust.parquet"
 
     def trust_part(self, name: str) -> Path:
         """Return where one part of the measurements is kept, such as ``probes.json``."""
-        return self.path / "trust" / name
+        return self.results / "trust" / name

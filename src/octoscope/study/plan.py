@@ -25,7 +25,7 @@ from octoscope.data.augment import Augment
 from octoscope.data.cache import ScanCache
 from octoscope.data.lock import is_held
 from octoscope.errors import OctoscopeError
-from octoscope.models.network import build_network, require_known
+from octoscope.models.network import build_network
 from octoscope.models.pretrained import weights_from
 from octoscope.scans.table import ScanTable
 from octoscope.study.config import StudyConfig
@@ -69,7 +69,7 @@ def require_possible(config: StudyConfig) -> None:
     """
     methods_named(config.explain.methods)  # a mistyped name is said now, not after the training
     for recipe in config.models:
-        require_known(recipe.model)
+        recipe.require_known()
         if isinstance(recipe.augment, Mapping):
             Augment.from_dict(recipe.augment)
         if recipe.weights is not None:

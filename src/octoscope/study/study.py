@@ -20,7 +20,6 @@ from octoscope.files import digest_of, write_json
 from octoscope.progress import console
 from octoscope.scans.audit import audit
 from octoscope.scans.layouts import load_table
-from octoscope.scans.phantom import write_study
 from octoscope.scans.splits import ready_splits
 from octoscope.scans.table import ScanTable
 from octoscope.study.config import StudyConfig
@@ -80,14 +79,14 @@ def prepare_table(config: StudyConfig) -> ScanTable:
     folder = StudyFolder(config.folder)
     if config.data is None:
         _require_phantoms_are_its_own(folder, config)
-        table = write_study(folder.phantoms, **asdict(config.phantom))
+        table = config.phantom.write(folder.phantoms)
     else:
         if not config.data.exists() and "root" in read_object(folder.config):
             raise OctoscopeError(
                 f"{config.data}: no such file or folder; if the scans of {folder.path} were moved, "
                 "say where they are now with --data"
             )
-        table = load_table(config.data, config.layout)
+        table = load_table(config.data, config.layout, config.columns)
     return ready_splits(
         table,
         seed=config.split_seed,

@@ -23,7 +23,7 @@ from octoscope.errors import OctoscopeError
 from octoscope.files import read_json, write_json
 from octoscope.models.classifier import Classifier
 from octoscope.study.config import TrustSettings
-from octoscope.study.evaluate import rows_of
+from octoscope.study.evaluate import in_order_of_model, rows_of
 from octoscope.study.examined import Examined, whole_methods
 from octoscope.study.explain import explain_run
 from octoscope.study.explainable import AXES
@@ -48,15 +48,15 @@ def trust_runs(
     resamples: int = 2000,
     strict: bool = True,
 ) -> None:
-    """Examine runs of one study on its validation scans and write their trust cards.
+    """Examine runs of one study on the scans of their split and write their trust cards.
 
-    Writes ``trust.json`` and ``trust.parquet`` into every run, and ``trust.json`` into the study:
-    how far the models agree. One run alone leaves the latter as it is, unless its model is another
-    by now.
+    Writes ``trust.json`` and ``trust.parquet`` into the results of every run. On validation scans,
+    also ``trust.json`` into the study: how far the models agree. One run alone leaves the latter as
+    it is, unless its model is another by now.
 
     Args:
         runs: Finished runs.
-        cache: The cache of their study.
+        cache: The cache of their study, or of one external test set in the frame of all of them.
         methods: Registry keys or families; the null maps are always among them.
         settings: How much is measured.
         resamples: Bootstrap resamples of the patients.
@@ -72,15 +72,16 @@ def trust_runs(
         names = ", ".join(str(path) for path in sorted(studies))
         raise OctoscopeError(f"the runs are of several studies ({names}); examine one at a time")
     for run in runs:
-        if run.info.get("cache_digest", cache.digest) != cache.digest:
+        if not run.external and run.info.get("cache_digest", cache.digest) != cache.digest:
             raise OctoscopeError(
                 f"{run.path}: was trained on other scans, labels or framing than the other runs; "
                 "examine it alone"
             )
+    elsewhere = any(run.split != "val" for run in runs)
     examined = [
         examine(run, cache, methods, settings, resamples=resamples, strict=strict) for run in runs
     ]
-    models = _between(examined)
+    models = {} if elsewhere else _between(examined)
     for one in examined:
         _write_card(one, seeds_of(models, one.run))
 
@@ -109,6 +110,7 @@ def examine(
 ) -> Examined:
     """Measure every part of one run that is not there yet."""
     names = _with_nulls(run, methods, strict=strict)
+    cache = in_order_of_model(cache, Classifier.load(run.model), run.name)
     if not _explained(run, cache, names):
         explain_run(run, cache, names, resamples=resamples)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -130,10 +132,10 @@ def _with_nulls(run: RunFolder, methods: str | Sequence[str], *, strict: bool) -
 
 
 def _explained(run: RunFolder, cache: ScanCache, methods: Sequence[str]) -> bool:
-    """Say whether all maps of the validation scans are there, and scored where they can be."""
-    if not run.maps.exists() or not run.predictions("val").is_file():
+    """Say whether all maps of the scans of its split are there, and scored where they can be."""
+    if not run.maps.exists() or not run.predictions(run.split).is_file():
         return False
-    store, rows = MapStore.open(run.maps, read_only=True), rows_of(cache, "val")
+    store, rows = MapStore.open(run.maps, read_only=True), rows_of(cache, run.split)
     if store.about != maps_about(run, cache):
         return False  # maps of another model: explaining will say so
     if not all(name in store.methods and store.written(name, rows).all() for name in methods):
@@ -174,7 +176,7 @@ def _measured(examined: Examined, name: str, task: Task) -> None:
         },
     }
     outputs = [block, scores] if task.scored else [block]
-    Stage(run.study.path, f"trust {run.name} {name}").run(inputs, outputs, work)
+    Stage(run.stages, f"trust {run.name} {name}").run(inputs, outputs, work)
 
 
 def _write_card(examined: Examined, seeds: dict[str, Any] | None) -> None:

@@ -46,9 +46,10 @@ def segment_retina(image: np.ndarray) -> RetinaLayers:
     rows, columns = seen.values.shape
     step = height / rows
     at, across = (np.arange(columns) + 0.5) * width / columns, np.arange(width) + 0.5
-    small_ilm, small_rpe = coarse_surfaces(seen)
+    small_ilm, small_rpe, small_light = coarse_surfaces(seen)
     ilm, rpe = (np.interp(across, at, s * step) for s in (small_ilm, small_rpe))
-    ilm, rpe, contrast = fine_surfaces(filled, ilm, rpe, 2 * step, seen)
+    light = np.interp(across, at, small_light)
+    ilm, rpe, contrast = fine_surfaces(filled, ilm, rpe, light, 2 * step, seen)
     confidence = np.clip(contrast.min(axis=0) / SURE_CONTRAST, 0, 1) * valid
     found = (
         valid.any()
