@@ -109,6 +109,9 @@ def open_external(
             if (parent := place.results.parent).is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
         raise
+    levels = cache.framing.levels
+    if levels is not None and levels != classifier.preprocess.framing.levels:
+        tell(f"· The model knows no grey levels of such files. {levels.describe()}")
     for fault in cache.quarantined:
         tell(f"· {fault['path']}: {fault['reason']} (set aside)", "yellow")
     _describe(place, reading, table, cache, digest)
