@@ -168,6 +168,8 @@ def test_of_a_run_that_was_copied_alone_no_temperature_is_known(
     alone = tmp_path / "copied" / "model-of-mine"
     shutil.copytree(run, alone)
     save_scans(tmp_path / "other", {"CNV": 2, "DME": 2}, first=1)
+    assert main(["evaluate", str(alone)]) == 2
+    assert "not beside it" in capsys.readouterr().err
     metrics = read_json(evaluated(alone, "--data", tmp_path / "other") / "metrics.json")
     assert metrics["calibration"]["temperature"] is None
     assert "no temperature of the validation split" in metrics["calibration"]["temperature_source"]
@@ -224,6 +226,25 @@ def test_scans_of_the_test_split_are_allowed_and_said(
     evaluated(run, "--data", tmp_path / "other")
     said = " ".join(capsys.readouterr().err.split())
     assert "1 scan of the test split of the study" in said
+
+
+def test_data_that_have_moved_are_said_once(
+    made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_study(tmp_path / "study", tmp_path / "data")
+    write_json(run.parents[1] / "study.json", {"root": str(tmp_path / "data"), "name": "mine"})
+    shutil.move(tmp_path / "data", tmp_path / "elsewhere")
+    assert main(["evaluate", str(run), "--data", str(tmp_path / "elsewhere")]) == 0
+    told = capsys.readouterr()
+    assert f"have moved from {tmp_path / 'data'} to {tmp_path / 'elsewhere'}" in told.err
+    assert told.out.strip() == str(run / "metrics-val.json")
+    assert not (run / "external").exists() and not openings(run)
+    about = read_json(run.parents[1] / "study.json")
+    assert about == {"root": str(tmp_path / "elsewhere"), "name": "mine"}
+    cache = ScanCache.open(run.parents[1] / "cache", read_json(run / "run.json")["cache_digest"])
+    assert all(path.is_file() for path in cache.table.paths)
+    assert main(["evaluate", str(run), "--data", str(tmp_path / "elsewhere")]) == 2, "once"
+    assert "leave out --data" in capsys.readouterr().err
 
 
 # --- what is kept -------------------------------------------------------------------------------

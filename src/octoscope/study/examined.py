@@ -86,7 +86,7 @@ class Examined:
             return self.cache
         try:
             return self.run.open_cache()
-        except (OctoscopeError, KeyError):
+        except OctoscopeError:
             return None
 
     @cached_property

@@ -31,8 +31,14 @@ from octoscope.scans.wording import first_of, many
 from octoscope.study.elsewhere import EXTERNAL, ExternalRun
 from octoscope.study.folder import RunFolder
 from octoscope.study.leak import Overlap, find_leak, settle_leak
+from octoscope.study.moved import move_study, moved_root
 
 LONGEST_NAME = 100
+
+UNKNOWN_TRAINING = (
+    "The scans that the model was trained on are not beside it, so that it cannot be known whether "
+    "it has met some of these."
+)
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,8 @@ def open_external(
 
     Returns:
         The run on this set, and the set's cache in the model's frame, its classes in the order of
-        the model's logits.
+        the model's logits. If the data are the study's own scans, which are gone from where they
+        were: the run as it is, and the cache of its study, which knows the new place from then on.
 
     Raises:
         OctoscopeError: If classes do not match, no scan is labelled or readable, the model has
@@ -84,7 +91,16 @@ def open_external(
     classifier = Classifier.load(run.model)
     table = _labelled(_whole(data, reading), data, reading, classifier, run.name)
     hashes = _hashes(table)
-    table, hashes = _unmet(table, hashes, run, reading)
+    study = _study_of(run)
+    if study is None:
+        table = table.noting(UNKNOWN_TRAINING)
+    else:
+        if (root := moved_root(table, hashes, study)) is not None:
+            return RunFolder(run.path), move_study(run, study, root)
+        leak = find_leak(table, hashes, study, own_ids=reading.own_ids)
+        left = settle_leak(table, leak, reading.on_overlap, run.name)
+        by_path = dict(zip(table.frame["path"], hashes, strict=True))
+        table, hashes = left, [by_path[path] for path in left.frame["path"]]
     table = table.noting(*_copies(table, hashes))
     digest = _digest(table, hashes)
     if known is not None and known["model_digest"] != place.digest:
@@ -109,6 +125,9 @@ def open_external(
             if (parent := place.results.parent).is_dir() and not any(parent.iterdir()):
                 parent.rmdir()
         raise
+    levels = cache.framing.levels
+    if levels is not None and levels != classifier.preprocess.framing.levels:
+        tell(f"· The model knows no grey levels of such files. {levels.describe()}")
     for fault in cache.quarantined:
         tell(f"· {fault['path']}: {fault['reason']} (set aside)", "yellow")
     _describe(place, reading, table, cache, digest)
@@ -182,25 +201,12 @@ def _hashes(table: ScanTable) -> list[str]:
     return list(track(found, "comparing with the study", len(table)))
 
 
-def _unmet(
-    table: ScanTable, hashes: Sequence[str], run: RunFolder, reading: Reading
-) -> tuple[ScanTable, list[str]]:
-    """Settle what the model has met; say so where that cannot be known."""
+def _study_of(run: RunFolder) -> ScanCache | None:
+    """Return the cache that a run was trained on, None where it is not beside it."""
     try:
-        study = run.open_cache()
-    except (OctoscopeError, KeyError):
-        note = (
-            "The scans that the model was trained on are not beside it, so that it cannot be "
-            "known whether it has met some of these."
-        )
-        return table.noting(note), list(hashes)
-    leak = find_leak(table, hashes, study, own_ids=reading.own_ids)
-    settled = settle_leak(table, leak, reading.on_overlap, run.name)
-    left = set(settled.frame["path"])
-    kept = [
-        content for path, content in zip(table.frame["path"], hashes, strict=True) if path in left
-    ]
-    return settled, kept
+        return run.open_cache()
+    except OctoscopeError:
+        return None
 
 
 def _copies(table: ScanTable, hashes: Sequence[str]) -> list[str]:

@@ -157,9 +157,21 @@ class RunFolder:
         """Open the cache the run was trained on.
 
         Raises:
-            OctoscopeError: If it is gone or has changed.
+            OctoscopeError: If it is gone or has changed, or the run does not say which it is.
         """
-        return ScanCache.open(self.study.cache, self.info["cache_digest"])
+        if not self.study.cache.is_dir():
+            raise OctoscopeError(
+                f"{self.path}: the scans that it was trained on are not beside it "
+                f"({self.study.cache} is missing); put the run back into STUDY/runs or run the "
+                "study again, or evaluate it on scans from elsewhere with --data"
+            )
+        digest = self.info.get("cache_digest")
+        if not isinstance(digest, str):
+            raise OctoscopeError(
+                f"{self.path / 'run.json'}: does not say which scans it was trained on; run the "
+                "study again"
+            )
+        return ScanCache.open(self.study.cache, digest)
 
     @property
     def digest(self) -> str:

@@ -26,13 +26,11 @@ class Leak:
         scans: ``(N,)`` bool: the file is, byte for byte, one of train or val.
         patients: ``(N,)`` bool: the patient's id is one of train or val, the file is not.
         test: ``(N,)`` bool: the file is one of the study's test split.
-        whole: Whether the N files are just those of the study, each of them.
     """
 
     scans: np.ndarray
     patients: np.ndarray
     test: np.ndarray
-    whole: bool
 
     @property
     def any(self) -> np.ndarray:
@@ -72,12 +70,10 @@ def find_leak(
         for patient in table.frame["patient"]
     ]
     patients = np.array(ids, dtype=bool) & ~scans
-    every = {content.get(path, "") for path in frame["path"]} - {""}
     return Leak(
         scans,
         np.zeros(len(table), dtype=bool) if own_ids else patients,
         np.isin(given.astype(str), list(by_split["test"])),
-        bool(every) and set(given) - {""} == every,
     )
 
 
@@ -135,7 +131,7 @@ def _met(table: ScanTable, leak: Leak, run: str) -> str:
 
 def _advice(leak: Leak) -> str:
     """Say what can be done."""
-    if leak.scans.all():
+    if (leak.scans | leak.test).all():
         return (
             "; these are the study's own scans, so leave out --data and name a split with --split"
         )

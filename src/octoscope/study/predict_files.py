@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -26,6 +26,8 @@ from octoscope.evaluation.predictions import LOGIT, PROBABILITY
 from octoscope.files import atomic_path
 from octoscope.models.classifier import Classifier
 from octoscope.progress import track
+from octoscope.scans.framing import Framing
+from octoscope.scans.ranges import find_levels
 from octoscope.scans.scan import Scan
 from octoscope.scans.wording import many
 
@@ -82,10 +84,11 @@ def predict(
     images = list(images)
     if not images:
         raise OctoscopeError("no images to predict; give at least one")
+    framing = framing_for(classifier, [Path(one) for one in images if isinstance(one, str | Path)])
     frames: list[pd.DataFrame] = []
     for start in range(0, len(images), batch_size):
         some = images[start : start + batch_size]
-        decoded = _decoded(classifier, some)
+        decoded = _decoded(classifier, framing, some)
         names = [
             str(one) if isinstance(one, str | Path) else f"image {start + place}"
             for place, one in enumerate(some)
@@ -99,6 +102,7 @@ def predict_files(
     paths: Sequence[Path],
     write: Frames,
     *,
+    framing: Framing | None = None,
     temperature: float = 1.0,
     batch_size: int = BATCH,
     name: str = "the model",
@@ -109,6 +113,7 @@ def predict_files(
         classifier: The model.
         paths: The files; one that stands twice is predicted twice.
         write: Takes the rows of each batch, as `predict` gives them.
+        framing: How scans are brought into the frame; by default as the model's own were.
         temperature: Logits are divided by it for the probabilities.
         batch_size: Scans per pass.
         name: What to call the model in messages.
@@ -121,7 +126,7 @@ def predict_files(
     if torch.cuda.is_available():
         classifier = classifier.to("cuda")
     tally = Tally()
-    framing = classifier.preprocess.framing
+    framing = framing or framing_for(classifier, paths)
     pairs = [(path, None) for path in paths]
     workers = usable_cores()
     processes = framing.mode == "band" and workers > 1 and len(paths) >= PROCESSES_FROM
@@ -140,6 +145,16 @@ def predict_files(
             write(frame)
         list(seen)  # the bar ends
     return tally
+
+
+def framing_for(classifier: Classifier, paths: Sequence[Path]) -> Framing:
+    """Return the model's framing, with grey levels for files of a kind it was not trained on.
+
+    Of such kinds (more than 8 bits, fractions) the model knows no rule; it is found over all of
+    these files, as for a table, and not for each alone.
+    """
+    own = classifier.preprocess.framing
+    return replace(own, levels=find_levels(paths, own.levels))
 
 
 def frame_of(
@@ -254,10 +269,9 @@ class _Parquet:
 
 
 def _decoded(
-    classifier: Classifier, images: Sequence[Path | str | np.ndarray | Scan]
+    classifier: Classifier, framing: Framing, images: Sequence[Path | str | np.ndarray | Scan]
 ) -> list[Decoded] | list[np.ndarray]:
     """Read and frame some images; files that fail say why, arrays raise."""
-    framing = classifier.preprocess.framing
     out: list[Decoded | np.ndarray] = []
     for one in images:
         if isinstance(one, str | Path):

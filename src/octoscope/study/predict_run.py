@@ -10,7 +10,14 @@ from octoscope.files import read_json
 from octoscope.models.classifier import DESCRIPTION_FILE, Classifier
 from octoscope.progress import tell
 from octoscope.study.folder import RunFolder
-from octoscope.study.predict_files import BATCH, Tally, predict_files, require_suffix, writing
+from octoscope.study.predict_files import (
+    BATCH,
+    Tally,
+    framing_for,
+    predict_files,
+    require_suffix,
+    writing,
+)
 from octoscope.study.scan_files import scan_files
 
 TOLD = 20
@@ -51,11 +58,15 @@ def predict_run(
         for note in found.notes:
             tell(f"· {note}", "dim")
         paths += found.paths
+    own, framing = classifier.preprocess.framing, framing_for(classifier, paths)
+    if framing.levels is not None and framing.levels != own.levels:
+        tell(f"· The model knows no grey levels of such files. {framing.levels.describe()}")
     with writing(out) as write:
         tally = predict_files(
             classifier,
             paths,
             write,
+            framing=framing,
             temperature=temperature,
             batch_size=batch_size,
             name=place.name,
