@@ -135,7 +135,7 @@ def find_range(scans: Sequence[GreyRange]) -> Range:
     low = sorted(scan.low for scan in scans)[spared]
     high = sorted(scan.high for scan in scans)[-1 - spared]
     if scans[0].kind == "fractions":
-        if low >= -TOLERANCE and high <= 1 + TOLERANCE and (high >= SHOWS or alone):
+        if low >= -BELOW and high <= 1 + TOLERANCE and (high >= SHOWS or alone):
             return 0, 1
         if -1 - TOLERANCE <= low < -SHOWS and high <= 1 + TOLERANCE:
             return -1, 1
