@@ -81,7 +81,8 @@ class ScanTable:
             frame[column] = pd.Series(
                 [_text(v, strip=False) for v in frame[column].tolist()], dtype=object
             )
-        visit = pd.to_numeric(frame["visit"], errors="coerce")
+        short = frame["visit"].map(lambda day: len(str(day)) < 40)  # endless digits are no number
+        visit = pd.to_numeric(frame["visit"].where(short), errors="coerce")
         days = visit.astype(float)
         visit = visit.where((np.abs(days) < 2**31) & (days == days.round()))
         _require(

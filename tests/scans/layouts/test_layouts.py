@@ -84,7 +84,7 @@ trees = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(trees, st.sampled_from(["auto", "kermany", "folders"]))
 def test_any_tree_is_read_whole_or_refused(
     tmp_path_factory: pytest.TempPathFactory,

@@ -27,12 +27,18 @@ PERHAPS_A_NAME = {"none", "na", "n/a", "null", "nil", "-", "?", "unknown", "miss
 """What people write; as a label it may be a class of that name."""
 
 SPREADSHEET_FAULTS = {"#ref!", "#name?", "#value!", "#div/0!", "#num!", "#null!", "#spill!"}
-UNSEEN = re.compile(r"^[\s\u200b-\u200f\ufeff]+|[\s\u200b-\u200f\ufeff]+$")
-"""Blanks of all kinds, and marks that no one sees, around a cell."""
+UNSEEN = "\u200b\u200c\u200d\u200e\u200f\ufeff"
+"""Marks around a cell that no one sees, and that are no blanks to Python."""
+
+LONGEST = 500
+"""Letters that the name of a class or patient may have."""
+
 
 WHOLE = re.compile(r"[+-]?\d+(\.0+)?")
 SHORTENED = re.compile(r"\d([.,]\d+)?[eE]\+\d+")
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+
+LONGEST_NUMBER = 40
 
 Cells = list[str | None]
 
@@ -87,16 +93,28 @@ def clean(cells: Cells, column: str) -> tuple[Cells, list[str]]:
     """Strip the cells of a text column and find out which are empty.
 
     Raises:
-        OctoscopeError: If a cell holds the error of a spreadsheet, or a patient's number that a
-            spreadsheet has shortened.
+        OctoscopeError: If a cell holds a line break, far too much, the error of a spreadsheet, or
+            a patient's number that a spreadsheet has shortened.
     """
     notes: list[str] = []
-    done: Cells = [None if cell is None else nfc(UNSEEN.sub("", cell)) or None for cell in cells]
+    done: Cells = [
+        None if cell is None else nfc(cell.strip().strip(UNSEEN).strip()) or None for cell in cells
+    ]
     emptied: dict[str, int] = defaultdict(int)
     kept: dict[str, int] = defaultdict(int)
     for row, cell in enumerate(done):
         if cell is None:
             continue
+        if "\n" in cell:
+            raise OctoscopeError(
+                f"row {row + 1}: {column} {cell[:20]!r} holds a line break; close the quote before "
+                "it, or remove the break"
+            )
+        if len(cell) > LONGEST:
+            raise OctoscopeError(
+                f"row {row + 1}: {column} {cell[:20]!r}… is {len(cell):,} letters long, which "
+                "is no name; correct the cell"
+            )
         lower = cell.lower()
         if lower in SPREADSHEET_FAULTS:
             raise OctoscopeError(
@@ -197,10 +215,16 @@ def other(cells: Cells) -> pd.Series:
     if len(there) and there.isin(["True", "False"]).all():
         truth = stripped.map({"True": True, "False": False})
         return truth if stripped.isna().any() else truth.astype(bool)
-    plain = there.map(lambda c: NUMBER.fullmatch(c) is not None and not re.match(r"[+-]?0\d", c))
+    plain = there.map(_is_number)
     if len(there) and plain.all():
         return pd.to_numeric(stripped)
     return stripped
+
+
+def _is_number(text: str) -> bool:
+    """Say whether a cell is a number: ``007`` is none, nor are digits without end."""
+    short = len(text) <= LONGEST_NUMBER and NUMBER.fullmatch(text) is not None
+    return short and not re.match(r"[+-]?0\d", text)
 
 
 def _said(cell: str | None) -> str | None:

@@ -121,7 +121,7 @@ def _find(frame: pd.DataFrame, ours: str, mapping: Mapped, notes: list[str]) -> 
         if len(near) != 1:
             raise OctoscopeError(
                 f'has no column "{mapping[ours]}"{did_you_mean(mapping[ours], names)}, which '
-                f"--columns names as {ours} (there are: {', '.join(names[:12])})"
+                f"--columns names as {ours} (there are: {_some(names)})"
             )
         return near[0]
     said = set(mapping.values())
@@ -214,9 +214,14 @@ def _no_path(names: list[str], quote: bool) -> str:
     usual = next((name for name in names if "file" in name.lower() or "im" in name.lower()), None)
     example = usual or next((name for name in names if name), "NAME")
     return (
-        f"has no column 'path'{did_you_mean('path', names)} (there are: {', '.join(names[:12])}); "
+        f"has no column 'path'{did_you_mean('path', names)} (there are: {_some(names)}); "
         f"say which one names the image files: --columns path={_quoted(example)}"
     )
+
+
+def _some(names: list[str]) -> str:
+    """Return the first few names of columns, long ones cut."""
+    return ", ".join(name if len(name) <= 40 else f"{name[:39]}…" for name in names[:12])
 
 
 def _same(name: str, wanted: str) -> bool:
@@ -226,4 +231,5 @@ def _same(name: str, wanted: str) -> bool:
 
 def _quoted(name: str) -> str:
     """Return a column name as the command line takes it."""
-    return f"'{name}'" if " " in name else name
+    short = name[:40]
+    return f"'{short}'" if " " in short else short

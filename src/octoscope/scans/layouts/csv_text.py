@@ -12,11 +12,13 @@ from typing import Any
 import pandas as pd
 
 from octoscope.errors import OctoscopeError
+from octoscope.scans.wording import many
 
 SEPARATORS = ",;\t|"
 HEADER_WITHIN = 20
 """Lines in which the header is looked for; a title or comments may stand above it."""
 
+LONGEST_LINE = 2**17
 MAX_COLUMNS = 5_000
 BOMS = (
     (b"\xef\xbb\xbf", "utf-8-sig"),
@@ -48,6 +50,8 @@ def read_csv(file: Path, is_header: KnowsHeader) -> tuple[pd.DataFrame, list[str
         raise OctoscopeError("it is empty")
     text, declared = _declared_separator(text)
     lines = text.split("\n", HEADER_WITHIN)[:HEADER_WITHIN]
+    if max(map(len, lines)) > LONGEST_LINE:
+        raise OctoscopeError(f"one of its first lines has more than {LONGEST_LINE:,} letters")
     at, separator, known = _header(lines, declared or SEPARATORS, is_header)
     above = [line for line in lines[:at] if line.strip(' \t",;|')]
     if above:
@@ -62,6 +66,13 @@ def read_csv(file: Path, is_header: KnowsHeader) -> tuple[pd.DataFrame, list[str
         frame = _frame(header, rows)
     except csv.Error as error:
         raise OctoscopeError(str(error)) from None
+    broken = [n for n, row in enumerate(frame.to_numpy(), 1) if any("\n" in (c or "") for c in row)]
+    if broken:
+        verb = "spans" if len(broken) == 1 else "span"
+        notes.append(
+            f"{many(len(broken), 'cell')} of {file.name} {verb} several lines (first: row "
+            f"{broken[0]}); if rows are lost, a quote is not closed there."
+        )
     return frame, notes
 
 
@@ -82,8 +93,9 @@ def decode(content: bytes) -> tuple[str, list[str]]:
         return content.decode("utf-8"), []
     except UnicodeDecodeError:
         text = _decoded(content, "cp1252")
-    found = re.search(r"[\w .\-]*[^\x00-\x7f][\w .\-]*", text)
-    example = found[0].strip()[:40] if found else ""
+    at = next(n for n, letter in enumerate(text) if not letter.isascii())
+    example = re.split(r"[,;\t\n\r|]", text[max(0, at - 15) : at])[-1]
+    example += re.split(r"[,;\t\n\r|]", text[at : at + 15])[0]
     return text, [f"the table is not UTF-8; read as Windows-1252 (with {example!r} in it)."]
 
 

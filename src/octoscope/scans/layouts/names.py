@@ -72,6 +72,10 @@ PASSED_WORDS = {"visit", "session", "timepoint", "week", "month", "year", "volum
 """Words before a number that say what the number counts."""
 
 
+LONGEST = 255
+"""Letters of a name that is looked into; no file system has longer ones."""
+
+
 def nfc(text: str) -> str:
     """Return text with each accented letter as one character, as most systems write it."""
     return text if text.isascii() else unicodedata.normalize("NFC", text)
@@ -99,6 +103,8 @@ def split_in(name: str) -> tuple[str, str, tuple[str, ...]] | None:
         The split, the word that said it and the words that are left; None if the name says none,
         or two.
     """
+    if len(name) > LONGEST:
+        return None
     found: list[str] = []
     rest: list[str] = []
     parts = re.sub(r"(?i)h(old|eld)[\s_\-]+out", "holdout", nfc(name))
