@@ -53,6 +53,9 @@ def find_copies(
         rows: Those to compare.
         workers: Threads; by default one per core.
     """
+    if len(rows) < 2:
+        nothing = np.zeros((0, 2), np.int64)
+        return Copies(nothing, nothing)
     if len(rows) > MOST_KEPT:
         owners, candidates = _by_hash(measured, rows)
         picture: Callable[[int], np.ndarray] = _Reread(measured, owners)

@@ -88,7 +88,7 @@ def find_candidates(
         At most `PARTNERS` pairs per thumbnail, the most alike ones.
     """
     cut = _Described(pictures)
-    plain = cut.contrasts(CUTS[0], CUTS[0]).reshape(len(pictures), -1)  # (N, 256)
+    plain = cut.contrasts(CUTS[0], CUTS[0]).reshape(len(pictures), CELLS**2)  # (N, 256)
     mean = plain.mean(axis=0) * (len(plain) / (len(plain) + SHRINK))
     axes = _principal_axes(plain - mean)  # (256, D)
     parts = _unit((plain - mean) @ axes)
@@ -100,7 +100,7 @@ def find_candidates(
         for turn in TURNS if rows == columns == CUTS[0] else (0, MIRRORED):
             # What is cut off the left of a scan is cut off the right of the mirrored one.
             seen = columns if turn == 0 else (1 - columns[1], 1 - columns[0])
-            flat = np.ascontiguousarray(turned(contrasts, turn)).reshape(len(pictures), -1)
+            flat = np.ascontiguousarray(turned(contrasts, turn)).reshape(plain.shape)
             whole = _unit((flat - mean) @ axes)
             for start in range(0, len(parts), BLOCK):
                 likeness = parts[start : start + BLOCK] @ whole.T  # (B, N)
