@@ -60,6 +60,7 @@ def check(
     json: JsonFile | None = None,
     unknown_patients: Literal["grouped", "distinct"] = "grouped",
     on_overlap: Literal["error", "move", "allow"] = "error",
+    drop_copies: bool = False,
     seed: Seed = 0,
 ) -> None:
     """Audit a folder or table of scans; errors and unreadable files end in exit code 2.
@@ -75,13 +76,17 @@ def check(
             patient per class, or taken as distinct patients, on your word.
         on_overlap: With `write`: what to do with patients in several splits: stop, move them out
             of training, or allow them (said in the table's notes).
+        drop_copies: With `write`: leave out all but one of each group of copies, and all of those
+            whose labels contradict each other.
         seed: Seed of permutations, resampling and splits.
     """
     from octoscope.files import write_json
-    from octoscope.scans.audit import audit, print_audit
+    from octoscope.scans.audit import audit, copy_findings, print_audit, without_copies
     from octoscope.scans.layouts import load_table
     from octoscope.scans.splits import ready_splits
 
+    if drop_copies and write is None:
+        raise OctoscopeError("--drop-copies: say where to write the table too: --write table.csv")
     table = load_table(data, layout, columns)
     found = audit(table, seed=seed)
     print_audit(found, console)
@@ -89,14 +94,16 @@ def check(
         write_json(json, found.to_dict())
         print(json)
     if write is not None:
+        kept = without_copies(table, found.duplicates) if drop_copies else table
         ready = ready_splits(
-            table, seed=seed, on_overlap=on_overlap, unknown_patients=unknown_patients
+            kept, seed=seed, on_overlap=on_overlap, unknown_patients=unknown_patients
         )
         for note in ready.notes[len(table.notes) :]:
             console.print(note, highlight=False, markup=False)
         ready.save(write, findable=True)
         print(write)
-    errors = [finding.sentence for finding in found.findings if finding.level == "error"]
+    cured = copy_findings(table, found.duplicates) if drop_copies else []
+    errors = [f.sentence for f in found.findings if f.level == "error" and f not in cured]
     errors += [f"{bad['path']}: {bad['reason']}" for bad in found.unreadable[:1]]
     if errors:
         raise OctoscopeError(f"{data}: {errors[0]}")

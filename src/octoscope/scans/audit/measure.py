@@ -14,6 +14,8 @@ import numpy as np
 from octoscope.errors import OctoscopeError, ScanError
 from octoscope.progress import track
 from octoscope.scans.audit.fingerprint import bytes_digest, difference_hash, pixel_digest
+from octoscope.scans.audit.kind import Kind, kind_of
+from octoscope.scans.audit.thumbnail import SIDE, thumbnails
 from octoscope.scans.borders import frame_border
 from octoscope.scans.levels import GreyRange, Levels, to_uint8
 from octoscope.scans.readers import read_scan, to_grey
@@ -21,10 +23,8 @@ from octoscope.scans.scan import Scan
 
 BLANK_RANGE = 4
 """A picture whose grey values span no more than this shows nothing (JPEG wavers by 1 or 2)."""
-SEAM = 2
-"""Pixels of scan that the border's halo takes with it, given back for the hash of the inside: in
-between what a sharp seam (3) and a compressed one (0 to 2) need. Of 85 Kermany scans set into a
-white frame it finds all, of those also compressed (JPEG quality 75) 94 %."""
+MOST_KEPT = 20_000
+"""Scans up to which their thumbnails are kept (16 kB each); for more, hashes only."""
 CORNER = 8
 """A corner is an eighth of the height and of the width."""
 TASK = 16
@@ -43,9 +43,12 @@ class Measurement:
         words: Name of a categorical feature → value.
         file_digest: Digest of the file's bytes.
         pixel_digest: Digest of the decoded pixels.
-        hashes: ``(1 or 2, 2, 4)`` uint64: perceptual hash of the whole frame, and, where the
-            frame has a border, of what is inside of it.
+        thumbnails: ``(1 or 2, 128, 128)`` uint8: the whole frame and, where it has a uniform
+            surround, what is inside; none where there are too many scans to keep them.
+        hashes: ``(1 or 2, 2, 4)`` uint64: their perceptual hashes.
+        mirrored_hashes: Those of them mirrored.
         grey: Range of its values as they are stored, None if none is finite.
+        kind: What the picture seems to be.
     """
 
     path: Path
@@ -55,8 +58,11 @@ class Measurement:
     words: dict[str, str] = field(default_factory=dict)
     file_digest: str = ""
     pixel_digest: str = ""
+    thumbnails: np.ndarray = field(default_factory=lambda: np.zeros((0, SIDE, SIDE), np.uint8))
     hashes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2, 4), np.uint64))
+    mirrored_hashes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2, 4), np.uint64))
     grey: GreyRange | None = None
+    kind: Kind = "B-scan"
 
 
 def measure_all(
@@ -75,14 +81,21 @@ def measure_all(
     tasks = [paths[i : i + TASK] for i in range(0, len(paths), TASK)]
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
     try:
-        done = pool.map(lambda task: [measure(path, levels) for path in task], tasks)
+        keep = len(paths) <= MOST_KEPT
+        done = pool.map(lambda task: [measure(path, levels, keep=keep) for path in task], tasks)
         return list(track(chain.from_iterable(done), "reading scans", total=len(paths)))
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for the rest
 
 
-def measure(path: Path, levels: Levels | None = None) -> Measurement:
-    """Measure one file; one that cannot be read gives a `Measurement` with its fault."""
+def measure(path: Path, levels: Levels | None = None, *, keep: bool = True) -> Measurement:
+    """Measure one file; one that cannot be read gives a `Measurement` with its fault.
+
+    Args:
+        path: The file.
+        levels: Which values are black and white; by default found from this scan.
+        keep: Whether to keep the thumbnails.
+    """
     try:
         scan = read_scan(path)
         content = path.read_bytes()
@@ -97,10 +110,7 @@ def measure(path: Path, levels: Levels | None = None) -> Measurement:
     valid = border.valid
     inside = image[valid]
     box = _bounding_box(valid)
-    hashes = [difference_hash(image)]
-    framed = image[_grown(box, image.shape)]
-    if valid.any() and framed.shape != image.shape:
-        hashes.append(difference_hash(framed))
+    views = thumbnails(image)
     height, width = image.shape
     sharpness, noise = _sharpness_and_noise(image, valid)
     words = {
@@ -133,8 +143,11 @@ def measure(path: Path, levels: Levels | None = None) -> Measurement:
         words=words,
         file_digest=bytes_digest(content),
         pixel_digest=pixel_digest(scan.array),
-        hashes=np.stack(hashes),
+        thumbnails=views if keep else views[:0],
+        hashes=np.stack([difference_hash(view) for view in views]),
+        mirrored_hashes=np.stack([difference_hash(view[:, ::-1]) for view in views]),
         grey=GreyRange.of(to_grey(scan), scan.depth),
+        kind=kind_of(image),
     )
 
 
@@ -151,14 +164,6 @@ def _bounding_box(valid: np.ndarray) -> tuple[slice, slice]:
     if not len(rows):
         return slice(0, 0), slice(0, 0)
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def _grown(box: tuple[slice, slice], shape: tuple[int, ...]) -> tuple[slice, ...]:
-    """Return `box` with the sides that are not the frame's own moved out by SEAM pixels."""
-    return tuple(
-        slice(max(side.start - SEAM, 0), side.stop + SEAM if side.stop < length else length)
-        for side, length in zip(box, shape, strict=True)
-    )
 
 
 def _corners(image: np.ndarray, valid: np.ndarray) -> dict[str, float]:

@@ -14,6 +14,7 @@ from octoscope.scans.audit.counts import count_findings, count_scans, patients_i
 from octoscope.scans.audit.duplicates import duplicate_findings, find_duplicates
 from octoscope.scans.audit.finding import Finding, by_severity, plural
 from octoscope.scans.audit.grey_levels import level_findings
+from octoscope.scans.audit.kind_findings import kind_findings
 from octoscope.scans.audit.measure import Measurement, measure_all
 from octoscope.scans.audit.result import Audit
 from octoscope.scans.ranges import find_levels
@@ -57,7 +58,7 @@ def audit(
     blank = [path for path, m in zip(paths, measured, strict=True) if m.blank]
     overlaps = patients_in_several(table, "split")
     several_classes = patients_in_several(table, "label")
-    duplicates = find_duplicates(table, measured)
+    duplicates = find_duplicates(table, measured, workers)
     features = gather_features(table, measured)
     artefacts = find_artefacts(table, features, permutations=permutations, seed=seed)
     everything, size_only = baseline_reports(table, features, seed=seed)
@@ -65,6 +66,7 @@ def audit(
         *count_findings(table, overlaps, several_classes),
         *_file_findings(unreadable, blank, len(table)),
         *level_findings(paths, [m.grey for m in measured], levels),
+        *kind_findings(paths, measured),
         *duplicate_findings(table, duplicates),
         *size_only.findings,
         *everything.findings,

@@ -1,0 +1,148 @@
+"""Whether two thumbnails show one picture: their fine structure, once laid over each other.
+
+B-scans of one eye share layers, vessels and lesions, but each has speckle of its own, and a copy
+has that of its original. So what is compared is the structure finer than a few pixels, by bands
+of an octave, after one has been registered to the other and its grey levels have been
+mapped to the other's (gamma, equalising and inversion go away). It is compared tile by tile, and
+the median tile counts: text burnt into a copy does not hide it, and a mask or a screen's
+surround that two scans share does not make them one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter, gaussian_filter1d
+
+from octoscope.scans.audit.registration import Registrable, covered, register, resample
+
+BANDS = (1.0, 2.0, 4.0)
+"""Standard deviations, in pixels of the thumbnail, that bound the bands: finer than 1, 1 to 2…"""
+TILE = 16
+"""Side of a tile in pixels."""
+PLAIN, RICH = 0.1, 0.75
+"""A tile has nothing to compare with less than this part of the energy of a rich one, which is
+the tile that this share of the tiles stays below (so that burnt-in text does not set it)."""
+AGREEING = 0.75
+"""Share of the tiles with something to see that must be alike: not only a common surround."""
+SAME, SAME_IN_A_SERIES = 0.9, 0.92
+"""Correlation of the finest band, speckle, from which two pictures are one."""
+SAME_MIDDLE = 0.972
+"""Correlation of the middle band from which they are one even where the finest has been lost."""
+NEARLY, SMOOTHED, SHARPER = 0.94, 1.03, (0.6, 1.2)
+"""A lower correlation of the middle band does if one is the other smoothed: if its transfer
+exceeds 1, or that of the finest band (with a correlation that is no accident) does by far."""
+NEIGHBOURS, NEIGHBOURLY = 2, 0.9
+"""A picture is one of a series of neighbouring B-scans if the middle band correlates so much with
+so many further pictures that are no copies of it."""
+ALIKE = 0.8
+"""Correlation of the coarsest band from which two scans look alike."""
+LEAST_COVERED = 0.3
+"""Share of the thumbnail that must lie within the other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Match:
+    """How alike two registered pictures are, from the finest band to the coarsest.
+
+    Attributes:
+        correlation: ``(3,)`` of the bands, in the median tile.
+        transfer: ``(3,)`` least-squares factor from one to the other, in the median tile, the
+            larger of the two directions. Near 1 if one is the other plus noise, or blurred;
+            two takes of a tissue have about the correlation itself.
+        agreeing: Share of the tiles with something to see that are alike.
+        place: ``(2, 3)`` map from the part to the whole.
+    """
+
+    correlation: np.ndarray
+    transfer: np.ndarray
+    agreeing: float
+    place: np.ndarray
+
+
+def compare(part: Registrable, whole: Registrable, start: np.ndarray, sign: int) -> Match | None:
+    """Register two thumbnails and compare their fine structure; None if they do not match at all.
+
+    Args:
+        part: May be a copy, or a copy of a part, of `whole`.
+        whole: The other one.
+        start: ``(2, 3)`` map of the part into the whole to begin with.
+        sign: -1 if one is inverted.
+    """
+    place = register(part, whole, start, sign)
+    if place is None:
+        return None
+    inside = covered(place, len(part.picture))
+    if inside.mean() < LEAST_COVERED:
+        return None
+    laid = _same_tones(part.picture, resample(whole.picture, place), inside)
+    weight = _tiles(inside.astype(np.float32)) / TILE**2
+    correlations, transfers, agreeing = [], [], 0.0
+    one, two = part.picture, laid
+    for sigma in BANDS:
+        one_blurred, two_blurred = _blurred(one, sigma), _blurred(two, sigma)
+        a, b = (one - one_blurred) * inside, (two - two_blurred) * inside
+        aa, bb, ab = _tiles(a * a), _tiles(b * b), _tiles(a * b)
+        energy = np.sqrt(aa * bb) * (weight >= 0.5)
+        if not energy.any():
+            return None
+        rich = float(np.quantile(energy[energy > 0], RICH))
+        told = energy > PLAIN * rich
+        each, heavy = ab[told] / energy[told], np.minimum(energy[told], rich)
+        correlations.append(_median(each, heavy))
+        transfers.append(max(_median(ab[told] / own[told], heavy) for own in (aa, bb)))
+        agreeing = float((each > 0.5).mean())  # of the coarsest band in the end
+        one, two = one_blurred, two_blurred
+    return Match(np.array(correlations), np.array(transfers), agreeing, place)
+
+
+def _tiles(picture: np.ndarray) -> np.ndarray:
+    """Return the sums over tiles of a picture (n, n) as a flat array."""
+    n = len(picture) // TILE
+    return picture.reshape(n, TILE, n, TILE).sum(axis=(1, 3)).ravel()
+
+
+def _blurred(picture: np.ndarray, sigma: float) -> np.ndarray:
+    return np.asarray(gaussian_filter(picture, sigma, mode="nearest", truncate=3))
+
+
+def _same_tones(target: np.ndarray, picture: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Map the greys of a picture (n, n) to the mean of the target where they stand."""
+    step = 4
+    bins = np.clip(picture[inside] / step, 0, 63).astype(np.int64)
+    count = gaussian_filter1d(np.bincount(bins, minlength=64).astype(float), 1, mode="nearest")
+    total = gaussian_filter1d(np.bincount(bins, target[inside], minlength=64), 1, mode="nearest")
+    known = count > 5
+    if known.sum() < 2:
+        return picture
+    centres = np.arange(64) * step + step / 2
+    return np.interp(picture, centres[known], total[known] / count[known]).astype(np.float32)
+
+
+def _median(values: np.ndarray, weights: np.ndarray) -> float:
+    """Return the weighted median."""
+    order = np.argsort(values, kind="stable")
+    total = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+
+
+def is_copy(match: Match, crowded: bool) -> bool:
+    """Whether two pictures are one, by their fine structure.
+
+    Args:
+        match: How alike they are.
+        crowded: Whether either is nearly as alike to several further pictures: neighbouring
+            B-scans of a dense volume share all but the speckle, so that only this counts.
+    """
+    fine, middle, coarse = match.correlation
+    if match.agreeing < AGREEING or coarse < ALIKE:
+        return False
+    if crowded:
+        return bool(fine >= SAME_IN_A_SERIES)
+    if fine >= SAME or middle >= SAME_MIDDLE:
+        return True
+    smoothed = match.transfer[1] >= SMOOTHED or (
+        fine >= SHARPER[0] and match.transfer[0] >= SHARPER[1]
+    )
+    return bool(middle >= NEARLY and smoothed)
