@@ -30,6 +30,7 @@ DECODE_SOURCES = (
     "scans/geometry",
     "scans/readers",
     "scans/scan.py",
+    "scans/seams.py",
 )
 """The code that decides the pixels of a cache, below the package's folder."""
 
