@@ -13,7 +13,7 @@ from octoscope.scans.geometry.opinion import agreement, second_surfaces
 
 SURE_CONTRAST = 0.2
 """Contrast of a surface, relative to the brightest band, from which it is trusted fully."""
-LEAST_CONFIDENCE = 0.7
+LEAST_CONFIDENCE = 0.75
 """Mean confidence of the columns under which no retina counts as found: set on phantoms of even
 seeds with planted borders, hyaloids, exudates and cuts, see benchmarks/geometry_error.py."""
 EDGE = 0.03
