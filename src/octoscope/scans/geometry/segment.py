@@ -24,6 +24,9 @@ LEAST_STANDING_OUT = 0.25
 0.85), noise has 0.01 and smooth clouds with equal confidence 0.10."""
 MOST_CUT = 0.25
 """Part of the columns that may be cut off so in a scan whose retina counts as found."""
+NEAR_END, DIM = 0.6, 0.75
+"""Distance of the RPE from the lower edge, as a part of the thickness, and its brightness, as a
+part of that of the brightest band, below which it is likely another layer."""
 SEAM_BRIGHTEST = 0.35
 """How bright a scan is continued into its borders at most, as a part of its range."""
 SEAM_ROWS, SEAM_COLUMNS = 8, 15
@@ -66,7 +69,8 @@ def segment_retina(image: np.ndarray) -> RetinaLayers:
     ilm, rpe, contrast = fine_surfaces(filled, ilm, rpe, light, 2 * step, seen)
     agreed = agreement(np.stack([small_ilm, small_rpe]), np.stack(second_surfaces(seen)))
     confidence = np.clip(contrast.min(axis=0) / SURE_CONTRAST, 0, 1)
-    cut = _cut_off(ilm, rpe, shown) & valid
+    dim = np.interp(across, at, _dim_near_the_end(seen.values, small_ilm, small_rpe)) > 0.5
+    cut = (_cut_off(ilm, rpe, shown) | dim) & valid
     confidence *= np.interp(across, at, agreed) * valid * ~cut
     found = (
         valid.any()
@@ -91,6 +95,19 @@ def _cut_off(ilm: np.ndarray, rpe: np.ndarray, shown: np.ndarray) -> np.ndarray:
     first, last = _extent(shown)
     edge = max(1.0, EDGE * float(np.median(rpe - ilm)))
     return np.asarray((ilm <= first + edge) | (rpe >= last + 1 - edge))
+
+
+def _dim_near_the_end(values: np.ndarray, ilm: np.ndarray, rpe: np.ndarray) -> np.ndarray:
+    """Return the columns whose RPE is likely below the frame, of a reduced B-scan, ``(C,)``.
+
+    What was taken for it lies near the lower edge, and is dimmer than another band of the retina.
+    """
+    row, column = np.arange(len(values))[:, None], np.arange(len(ilm))
+    band = ndimage.uniform_filter1d(values, 3, axis=0, mode="nearest")
+    brightest = np.where(row >= ilm, band, 0).max(axis=0)
+    here = band[(rpe.astype(int) - 2).clip(0, len(values) - 1), column]
+    near = len(values) - rpe < NEAR_END * (rpe - ilm)
+    return np.asarray(near & (here < DIM * brightest))
 
 
 def _extent(shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
