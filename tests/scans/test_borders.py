@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from octoscope.errors import OctoscopeError
 from octoscope.scans.borders import SEAM_HALO, SEAM_WAVER, as_grey8, frame_border
+from octoscope.scans.phantom.artefacts import Marked, registered
 
 
 def speckled(height: int = 200, width: int = 300, seed: int = 0) -> np.ndarray:
@@ -101,3 +103,59 @@ def test_float_in_unit_range_gives_what_uint8_gives():
 def test_what_is_no_grey_picture_is_refused(image):
     with pytest.raises(OctoscopeError):
         as_grey8(image)
+
+
+# Borders of any grey value, by their seam
+
+
+def tilted(fill: int, quality: int | None, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A speckled frame, tilted and shifted, and where it then shows nothing."""
+    frame = np.random.default_rng(seed).gamma(2, 12, (300, 420)).clip(0, 200).astype(np.uint8)
+    nowhere = np.full(420, np.nan)
+    how = {"degrees": 5.0, "down": 25.0, "right": -18.0}
+    scan = registered(Marked(frame, nowhere, nowhere), fill=fill, quality=quality, **how)
+    white = registered(Marked(np.full_like(frame, 255), nowhere, nowhere), fill=0, **how)
+    return scan.image, white.image < 128
+
+
+@pytest.mark.parametrize("fill", [0, 8, 15, 30, 90, 180, 255])
+@pytest.mark.parametrize("quality", [None, 75, 95])
+def test_a_tilted_scan_leaves_borders_of_any_grey_value(fill, quality):
+    image, outside = tilted(fill, quality)
+    border = frame_border(image)
+    assert border.valid[outside].mean() < 0.02
+    assert border.valid[~outside].mean() > 0.95
+    kind = border.black if fill <= 40 else border.grey if fill < 243 else border.white
+    assert kind[outside].mean() > 0.95
+    together = border.black.astype(int) + border.grey + border.white
+    assert together.max() == 1
+
+
+@pytest.mark.parametrize("grey", [0, 12, 60])
+def test_a_flat_vitreous_above_a_retina_is_no_border(grey):
+    image = speckled()
+    columns = np.arange(300)
+    image[np.arange(200)[:, None] < 70 - 25 * np.exp(-(((columns - 150) / 40) ** 2))] = grey
+    assert frame_border(image).valid.mean() > 0.99
+    image = speckled()
+    image[np.arange(200)[:, None] < 90 + 0.1 * columns] = grey  # straight, and tissue all along
+    image[100:160] = np.maximum(
+        image[100:160], 170 * (np.arange(200)[100:160, None] >= 90 + 0.1 * columns)
+    )
+    assert frame_border(image).valid.mean() > 0.99
+
+
+@pytest.mark.parametrize("fill", [0, 77])
+def test_padding_is_a_border_without_a_halo(fill):
+    image = np.full((240, 300), fill, np.uint8)
+    image[60:180] = speckled(120)
+    border = frame_border(image)
+    assert (border.valid == (np.indices(image.shape)[0] // 60 % 3 != 0)).mean() > 0.99
+
+
+def test_smooth_tissue_at_the_edge_is_no_border():
+    rng = np.random.default_rng(0)
+    smooth = ndimage.gaussian_filter(rng.normal(size=(200, 300)), 6)
+    image = speckled()
+    image[170:] = (90 + 120 * smooth[170:]).clip(0, 255)
+    assert frame_border(image).valid.all()

@@ -32,6 +32,7 @@ DECODE_SOURCES = (
     "scans/ranges.py",
     "scans/readers",
     "scans/scan.py",
+    "scans/seams.py",
 )
 """The code that decides the pixels of a cache, below the package's folder."""
 

@@ -185,7 +185,7 @@ def outside_summary(
         seed: Seed of the bootstrap.
 
     Returns:
-        One row per group: the columns of `by`, ``value, low, high, chance, scans, patients,
+        One row per group: the columns of `by`, ``value, low, high, chance, scans, patients, scored,
         undefined, verdict, sentence``. Chance is the mean area over the same scans; the verdict
         rests on the paired difference. Empty if the table has no zones.
     """
@@ -212,6 +212,7 @@ def outside_summary(
             "chance": float(chance),
             "scans": group["scan"].nunique(),
             "patients": patients,
+            "scored": int(there.sum()),
             "undefined": int(member.sum() - there.sum()),
             "verdict": verdict(gap["low"], gap["high"], patients, chance=0),
         }
@@ -237,9 +238,13 @@ def outside_sentence(row: Mapping[str, Any], titles: Mapping[str, str] | None = 
             "below chance": ""}.get(row["verdict"], row["verdict"])  # fmt: skip
     ending = f" ({said})" if said else ""
     where = f" on scans{on}" if on else ""
+    left, of = row.get("undefined", 0), row.get("undefined", 0) + row.get("scored", 0)
+    left_out = (
+        f" {left} of {of} left out: no retina was found, or the map is empty." if left else ""
+    )
     return (
         f"{who} puts {mass} of its mass outside the retina{where}; a constant map would put "
-        f"{chance} % there{ending}."
+        f"{chance} % there{ending}.{left_out}"
     )
 
 

@@ -133,9 +133,9 @@ def _ilm_cost(values: np.ndarray, noise: float) -> np.ndarray:
     step = below - above
     onset = np.clip(step / max(ONSET_SATURATES, 5 * noise), 0, 1) + 0.3 * np.clip(step, 0, 1)
     shining = lit(values, noise)
-    below = [shining[k : len(shining) - LASTING + 1 + k] for k in range(LASTING)]
+    rows_below = [shining[k : len(shining) - LASTING + 1 + k] for k in range(LASTING)]
     lasting = np.zeros_like(onset)
-    lasting[:-LASTING] = np.minimum.reduce(below)
+    lasting[:-LASTING] = np.minimum.reduce(rows_below)
     return LIT_COST * cumulative(shining) - onset - LASTING_REWARD * lasting
 
 

@@ -13,17 +13,20 @@ from octoscope.scans.geometry.opinion import agreement, second_surfaces
 
 SURE_CONTRAST = 0.2
 """Contrast of a surface, relative to the brightest band, from which it is trusted fully."""
-LEAST_CONFIDENCE = 0.7
+LEAST_CONFIDENCE = 0.75
 """Mean confidence of the columns under which no retina counts as found: set on phantoms of even
 seeds with planted borders, hyaloids, exudates and cuts, see benchmarks/geometry_error.py."""
-EDGE = 3.0
-"""Pixels from the frame's edge, or from a seam, within which a surface was not seen but cut off."""
+EDGE = 0.03
+"""Distance from the frame's edge, or from a seam, as a part of the usual thickness of the retina,
+within which a surface was not seen but cut off; at least one pixel."""
 LEAST_STANDING_OUT = 0.25
 """By how much more the retina must be lit than the vitreous. Real scans have 0.31 and more (median
 0.85), noise has 0.01 and smooth clouds with equal confidence 0.10."""
-
 MOST_CUT = 0.25
 """Part of the columns that may be cut off so in a scan whose retina counts as found."""
+NEAR_END, DIM = 0.6, 0.75
+"""Distance of the RPE from the lower edge, as a part of the thickness, and its brightness, as a
+part of that of the brightest band, below which it is likely another layer."""
 SEAM_BRIGHTEST = 0.35
 """How bright a scan is continued into its borders at most, as a part of its range."""
 SEAM_ROWS, SEAM_COLUMNS = 8, 15
@@ -43,14 +46,19 @@ def segment_retina(image: np.ndarray) -> RetinaLayers:
         OctoscopeError: If `image` is not a grey picture.
     """
     grey = as_grey8(image)
-    height, width = grey.shape
+    whole, width = grey.shape
     shown = frame_border(grey).valid
     valid = np.any(shown, axis=0)
+    # Rows without any scan are padding; what remains has edges like those of a tight crop.
+    scan = np.flatnonzero(shown.any(axis=1))
+    top, bottom = (int(scan[0]), int(scan[-1]) + 1) if len(scan) else (0, whole)
+    grey, shown = grey[top:bottom], shown[top:bottom]
+    height = bottom - top
     filled = _without_borders(grey, shown, valid)
     seen = brightness(filled)
     if seen is None:
         nothing = np.zeros(width)
-        return RetinaLayers(nothing - 0.5, nothing + height - 0.5, nothing, valid, False)
+        return RetinaLayers(nothing - 0.5, nothing + whole - 0.5, nothing, valid, False)
     rows, columns = seen.values.shape
     step = height / rows
     at, across = (np.arange(columns) + 0.5) * width / columns, np.arange(width) + 0.5
@@ -61,7 +69,8 @@ def segment_retina(image: np.ndarray) -> RetinaLayers:
     ilm, rpe, contrast = fine_surfaces(filled, ilm, rpe, light, 2 * step, seen)
     agreed = agreement(np.stack([small_ilm, small_rpe]), np.stack(second_surfaces(seen)))
     confidence = np.clip(contrast.min(axis=0) / SURE_CONTRAST, 0, 1)
-    cut = _cut_off(ilm, rpe, shown) & valid
+    dim = np.interp(across, at, _dim_near_the_end(seen.values, small_ilm, small_rpe)) > 0.5
+    cut = (_cut_off(ilm, rpe, shown) | dim) & valid
     confidence *= np.interp(across, at, agreed) * valid * ~cut
     found = (
         valid.any()
@@ -69,7 +78,8 @@ def segment_retina(image: np.ndarray) -> RetinaLayers:
         and confidence[valid].mean() >= LEAST_CONFIDENCE
         and _stands_out(seen.lit, small_ilm, small_rpe) >= LEAST_STANDING_OUT
     )
-    return RetinaLayers(ilm - 0.5, rpe - 0.5, confidence, valid, bool(found))
+    above = top - 0.5  # boundaries to rows, whose centres are whole numbers
+    return RetinaLayers(ilm + above, rpe + above, confidence, valid, bool(found))
 
 
 def _stands_out(lit: np.ndarray, ilm: np.ndarray, rpe: np.ndarray) -> float:
@@ -83,7 +93,21 @@ def _stands_out(lit: np.ndarray, ilm: np.ndarray, rpe: np.ndarray) -> float:
 def _cut_off(ilm: np.ndarray, rpe: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """Return the columns in which a surface runs along the frame's edge or a seam, ``(W,)``."""
     first, last = _extent(shown)
-    return np.asarray((ilm <= first + EDGE) | (rpe >= last + 1 - EDGE))
+    edge = max(1.0, EDGE * float(np.median(rpe - ilm)))
+    return np.asarray((ilm <= first + edge) | (rpe >= last + 1 - edge))
+
+
+def _dim_near_the_end(values: np.ndarray, ilm: np.ndarray, rpe: np.ndarray) -> np.ndarray:
+    """Return the columns whose RPE is likely below the frame, of a reduced B-scan, ``(C,)``.
+
+    What was taken for it lies near the lower edge, and is dimmer than another band of the retina.
+    """
+    row, column = np.arange(len(values))[:, None], np.arange(len(ilm))
+    band = ndimage.uniform_filter1d(values, 3, axis=0, mode="nearest")
+    brightest = np.where(row >= ilm, band, 0).max(axis=0)
+    here = band[(rpe.astype(int) - 2).clip(0, len(values) - 1), column]
+    near = len(values) - rpe < NEAR_END * (rpe - ilm)
+    return np.asarray(near & (here < DIM * brightest))
 
 
 def _extent(shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -96,7 +120,7 @@ def _without_borders(grey: np.ndarray, shown: np.ndarray, valid: np.ndarray) -> 
 
     So a seam is no step, and a border above the retina is as dark as the vitreous; where the seam
     cuts the retina, it is continued no brighter than `SEAM_BRIGHTEST`, so that the surface follows
-    the seam and leaves neither for the edge. Columns without any scan pixel take those of the
+    the seam and does not leave for the edge. Columns without any scan pixel take those of the
     nearest column that has some.
     """
     height = len(grey)
@@ -111,9 +135,8 @@ def _without_borders(grey: np.ndarray, shown: np.ndarray, valid: np.ndarray) -> 
     brightest = dark + SEAM_BRIGHTEST * (bright - dark)
     above = grey[np.minimum(first + beside, last), columns].mean(axis=0)
     below = grey[np.maximum(last - beside, first), columns].mean(axis=0)
-    above, below = (
-        np.minimum(ndimage.uniform_filter1d(v, SEAM_COLUMNS), brightest) for v in (above, below)
-    )
+    above, below = (ndimage.uniform_filter1d(v, SEAM_COLUMNS) for v in (above, below))
+    above = np.minimum(above, brightest)
     row = np.arange(height)[:, None]
     continued = np.where(row < first, above, np.where(row > last, below, grey[:, columns]))
     filled[:, columns] = continued.astype(np.uint8)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -41,6 +41,23 @@ class Scans:
         """ILM and RPE of every scan, in the model's frame."""
         return [segment_retina(image) for image in self.images]
 
+    @cached_property
+    def retina_found(self) -> np.ndarray:
+        """``(N,)`` bool, scans in which it is known where the retina lies."""
+        return np.array([one.found and bool(one.valid.any()) for one in self.layers], bool)
+
+    def part(self, chosen: np.ndarray) -> Scans:
+        """Return the scans in `chosen` ``(N,)`` bool; their retinas are not looked for again."""
+        part = Scans(
+            self.images[chosen],
+            self.targets[chosen],
+            self.patients[chosen],
+            self.frame[chosen].reset_index(drop=True),
+        )
+        layers = [one for one, kept in zip(self.layers, chosen, strict=True) if kept]
+        part.__dict__["layers"] = layers  # where the cached property keeps it
+        return part
+
 
 @dataclass(frozen=True, eq=False)
 class Subject:
@@ -66,6 +83,15 @@ class Subject:
     def probabilities(self) -> np.ndarray:
         """What the model says to the validation scans as they are, ``(N, K)`` float64."""
         return self.asked(self.scans.images)
+
+    def with_retina(self) -> Subject:
+        """Return the same model with the scans whose retina was found; itself if all were."""
+        kept = self.scans.retina_found
+        if kept.all():
+            return self
+        part = replace(self, scans=self.scans.part(kept))
+        part.__dict__["probabilities"] = self.probabilities[kept]
+        return part
 
     def asked(self, images: np.ndarray) -> np.ndarray:
         """Return the model's probabilities ``(n, K)`` float64 for images ``(n, H, W)`` uint8."""

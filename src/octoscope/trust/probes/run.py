@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from octoscope.errors import OctoscopeError, did_you_mean
 from octoscope.progress import track
+from octoscope.scans.wording import many
 from octoscope.trust.probes import appearance, irrelevant, reframed, transplant
 from octoscope.trust.probes.background import background
 from octoscope.trust.probes.blanked import blanked
@@ -25,12 +26,14 @@ class Probe:
         run: What it does; one finding or several.
         sentence: What it asks, for docs and reports.
         source: Where the idea comes from.
+        needs_retina: Whether it leaves out scans in which no retina was found.
     """
 
     title: str
     run: Callable[[Subject], Finding | list[Finding]]
     sentence: str
     source: str
+    needs_retina: bool = True
 
 
 PROBES: Mapping[str, Probe] = MappingProxyType(
@@ -40,6 +43,7 @@ PROBES: Mapping[str, Probe] = MappingProxyType(
             metadata,
             "How well do size, borders, background and instrument alone tell the classes apart?",
             "Zech et al., PLoS Medicine 2018, which predicts the hospital from the picture",
+            needs_retina=False,
         ),
         "background": Probe(
             "background kept, retina kept",
@@ -70,6 +74,7 @@ PROBES: Mapping[str, Probe] = MappingProxyType(
             reframed.reframed,
             "Does the model miss the sizes of the frames, once all are alike?",
             "own",
+            needs_retina=False,
         ),
         irrelevant.PROBE: Probe(
             irrelevant.TITLE,
@@ -108,10 +113,25 @@ def probe_model(
             )
     found: list[Finding] = []
     for key in track(keys, "Shortcut probes") if progress else keys:
-        probe = PROBES[key]
-        try:
-            answer = probe.run(subject)
-        except OctoscopeError as error:
-            answer = not_run(key, probe.title, f"Not run: {error}.", unit="", limit=float("nan"))
-        found += answer if isinstance(answer, list) else [answer]
+        found += _ran(key, PROBES[key], subject)
     return found
+
+
+def _ran(key: str, probe: Probe, subject: Subject) -> list[Finding]:
+    """Return the findings of one probe on the scans that it can use."""
+    asked = subject.with_retina() if probe.needs_retina else subject
+    count, left_out = len(subject.scans), len(subject.scans) - len(asked.scans)
+    try:
+        if count and left_out == count:
+            raise OctoscopeError(f"no retina was found in any of {many(count, 'scan')}")
+        answer = probe.run(asked)
+    except OctoscopeError as error:
+        answer = not_run(key, probe.title, f"Not run: {error}.", unit="", limit=float("nan"))
+    findings = answer if isinstance(answer, list) else [answer]
+    if not left_out or left_out == count:
+        return findings
+    said = f" {left_out} of {many(count, 'scan')} left out: no retina was found in them."
+    return [
+        replace(one, sentence=one.sentence + said, details={**one.details, "left_out": left_out})
+        for one in findings
+    ]
