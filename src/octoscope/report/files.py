@@ -43,6 +43,7 @@ class RunFiles:
     info: dict[str, Any]
     recipe: dict[str, Any]
     metrics: dict[str, dict[str, Any]]
+    _predictions: dict[str, pd.DataFrame | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def read(cls, path: Path) -> RunFiles:
@@ -90,6 +91,11 @@ class RunFiles:
 
     def predictions(self, split: str) -> pd.DataFrame | None:
         """Return ``predictions-SPLIT.parquet``, None if missing."""
+        if split not in self._predictions:
+            self._predictions[split] = self._read_predictions(split)
+        return self._predictions[split]
+
+    def _read_predictions(self, split: str) -> pd.DataFrame | None:
         path = self.path / f"predictions-{split}.parquet"
         return read_table(path, read_predictions) if path.exists() else None
 
@@ -164,7 +170,7 @@ class StudyFiles:
         runs = [RunFiles.read(folder.parent) for folder in sorted(path.glob("runs/*/run.json"))]
         order = [recipe.get("model") for recipe in about["config"].get("models", [])]
         runs.sort(key=lambda run: (_place(run.model, order), run.model, run.seed))
-        return cls(
+        study = cls(
             path,
             about,
             _json(path / "audit.json", expected.AUDIT),
@@ -172,6 +178,20 @@ class StudyFiles:
             [run for run in runs if run.info.get("finished", True)],
             [run.name for run in runs if not run.info.get("finished", True)],
         )
+        study.read_all()
+        return study
+
+    def read_all(self) -> None:
+        """Read every file but pixels and maps, before anything is computed of any.
+
+        Raises:
+            OctoscopeError: If one of them is damaged.
+        """
+        _ = self.table, self.trust, self.ledger
+        for run in self.runs:
+            _ = run.log, run.scores, run.localisation, run.trust, run.panels, run.maps
+            for split in SPLITS:
+                run.predictions(split)
 
     @cached_property
     def table(self) -> pd.DataFrame | None:
