@@ -49,7 +49,8 @@ NONE = Kind("nothing", lambda value: value is None)
 
 Shape = Any
 """A `Kind`; a list ``[shape]`` of such; an object ``{key: shape}``, where ``"key?"`` may be missing
-and `EACH` is any other key; or a tuple of shapes, one of which fits. Further keys are allowed."""
+and `EACH` is any other key; or a tuple of shapes, the fullest last, one of which fits. Objects may
+have further keys."""
 
 
 def fault_of(value: Any, shape: Shape, where: str = "") -> str:
@@ -64,7 +65,7 @@ def fault_of(value: Any, shape: Shape, where: str = "") -> str:
         return "" if shape.holds(value) else f"{_named(where)} is {_shown(value)}, not {shape.name}"
     if isinstance(shape, tuple):
         faults = [fault_of(value, one, where) for one in shape]
-        return "" if "" in faults else faults[0]
+        return "" if "" in faults else faults[-1]
     if isinstance(shape, list):
         if not isinstance(value, list):
             return f"{_named(where)} is {_shown(value)}, not a list"
