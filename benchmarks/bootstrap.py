@@ -36,7 +36,7 @@ def synthetic(scans: int, patients: int) -> pd.DataFrame:
         }
     )
     table = ScanTable.from_frame(frame, Path("synthetic"), classes=CLASSES)
-    return predictions_frame(table, logits, model="synthetic", seed=0)
+    return predictions_frame(table, logits, classes=table.classes, model="synthetic", seed=0)
 
 
 def scikit_learn_seconds(frame: pd.DataFrame, resamples: int, measured: int) -> float:

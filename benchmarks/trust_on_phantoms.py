@@ -248,7 +248,12 @@ def examined(setting: Setting, folder: Path, run: RunFolder) -> dict[str, Any]:
     if store.is_file() and (kept := read_json(store))["key"] == key:
         return kept
     classifier = Classifier.load(run.model)
-    subject = subject_of(run.open_cache(), partial(predict, classifier, quiet=True))
+    subject = subject_of(
+        cache := run.open_cache(),
+        partial(predict, classifier, quiet=True),
+        classifier.classes,
+        training=cache,
+    )
     truth = ground_truth(setting, folder, subject.scans, subject.predict)
     record = {
         "key": key,

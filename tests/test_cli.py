@@ -165,7 +165,7 @@ def test_trust_says_what_is_wrong(
 ) -> None:
     run = next((small / "runs").glob("test_resnet*"))
     assert "run.json" in fails(capsys, "trust", tmp_path)
-    assert "scans 0" in fails(capsys, "trust", run, "--scans", "0")
+    assert "scans must be a whole number from 1" in fails(capsys, "trust", run, "--scans", "0")
     assert "gradcm" in fails(capsys, "trust", run, "--methods", "gradcm")
     assert "attention" in fails(capsys, "trust", run, "--methods", "rollout")
 

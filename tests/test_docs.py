@@ -351,6 +351,7 @@ def prepared(folder: Path) -> dict[str, Any]:
         "images": torch.rand(4, 1, 64, 96),
         "labels": [0, 1, 2, 3],
         "validation": validation,
+        "classes": validation.classes,
         "logits": draw[0],
         "other_logits": draw[1],
     }

@@ -98,7 +98,9 @@ def probed(study: Path) -> tuple[str, list[Finding]]:
     cache = run.open_cache()
     metrics = evaluate_run(run, cache)
     classifier = Classifier.load(run.model)
-    subject = subject_of(cache, partial(predict, classifier, quiet=True))
+    subject = subject_of(
+        cache, partial(predict, classifier, quiet=True), classifier.classes, training=cache
+    )
     return said(metrics["overall"]["balanced_accuracy"]), probe_model(subject)
 
 

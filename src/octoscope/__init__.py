@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from octoscope.scans.readers import read_scan
     from octoscope.scans.scan import Scan
     from octoscope.scans.table import ScanTable
+    from octoscope.study.predict_files import predict
 
 _HOMES = {
     "Classifier": "octoscope.models.classifier",
@@ -25,6 +26,7 @@ _HOMES = {
     "ScanTable": "octoscope.scans.table",
     "explain": "octoscope.attribution.explain",
     "load_table": "octoscope.scans.layouts",
+    "predict": "octoscope.study.predict_files",
     "read_scan": "octoscope.scans.readers",
 }
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "__version__",
     "explain",
     "load_table",
+    "predict",
     "read_scan",
 ]
 

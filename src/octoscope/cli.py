@@ -5,14 +5,14 @@ Only what a verb needs is imported, so that ``--help`` answers at once.
 
 from __future__ import annotations
 
-import itertools
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+    from octoscope.options.words import Given
 
 from octoscope import __version__
 from octoscope.errors import OctoscopeError, did_you_mean
@@ -22,7 +22,8 @@ VERBS = {
     "phantom": "write a synthetic study with lesion masks",
     "check": "audit a folder of scans: splits, duplicates, artefacts that give a class away",
     "train": "train one model, once per seed",
-    "evaluate": "metrics with intervals; opening the test split is recorded",
+    "evaluate": "metrics with intervals, also on scans from elsewhere; opening test is recorded",
+    "predict": "classes and probabilities of unlabelled scans, as CSV or Parquet",
     "explain": "attribution maps and panels",
     "trust": "whether maps and models can be believed: scoreboard, shortcut probes, verdict",
     "study": "all stages from scans to report.html, resumable",
@@ -50,11 +51,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if words[0] == "--version":
         print(__version__)
         return 0
-    verb, *options = (_with_underscores(word) for word in words)
+    verb, *options = words
     if verb not in VERBS:
         return _fail(
             f'"{verb}" is not a verb{did_you_mean(verb, VERBS)}; the verbs are {", ".join(VERBS)}'
         )
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a file name need not be text
     try:
         return _run(verb, options)
     except OctoscopeError as error:
@@ -64,14 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 0
-
-
-def _with_underscores(word: str) -> str:
-    """Turn ``--on-overlap=x-y`` into ``--on_overlap=x-y``: both spellings are understood."""
-    if not word.startswith("--"):
-        return word
-    key, *value = word[2:].split("=", 1)
-    return "--" + "=".join([key.replace("-", "_"), *value])
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _fail(f"{os.fsdecode(error.filename)[:300]}: {error.strerror}")
 
 
 def _fail(sentence: str) -> int:
@@ -80,52 +80,50 @@ def _fail(sentence: str) -> int:
     return 2
 
 
-def _places_first(words: Sequence[str], parser: ArgumentParser) -> list[str]:
-    """Move the words that belong to no option to the front, in their order.
-
-    argparse gives a list, such as the scans of ``explain``, only what stands together: without
-    this, ``explain RUN --target DME scan.png`` would fail.
-    """
-    places: list[str] = []
-    options: list[str] = []
-    left = iter(words)
-    for word in left:
-        if word == "--":
-            places += left
-        elif not word.startswith("-") or word == "-":
-            places.append(word)
-        else:
-            options.append(word)
-            action = parser._option_string_actions.get(word)
-            if "=" not in word and (action is None or action.nargs != 0):
-                options += itertools.islice(left, 1)
-    return [*places, *options]
-
-
-def _run(verb: str, options: list[str]) -> int:
-    """Parse the options of a verb and call it."""
-    from argparse import ArgumentError
-
-    from jsonargparse import ArgumentParser
-
+def _run(name: str, words: list[str]) -> int:
+    """Read the options of a verb and call it."""
     from octoscope import verbs
+    from octoscope.options.show import config_text, help_text
+    from octoscope.options.verb import verb_of
+    from octoscope.options.words import merge, read_words, require_all
 
-    parser = ArgumentParser(
-        prog=f"octoscope {verb}",
-        description=VERBS[verb].capitalize() + ".",
-        exit_on_error=False,
-    )
-    parser.add_argument("--config", action="config", help="YAML file with any of these options.")
-    work = verbs.add_options(verb, parser)
-    if verb == "study" and options and not options[0].startswith("-"):
-        if not Path(options[0]).is_file():
-            return _fail(f"{options[0]}: no such study file; recipes/ holds examples")
-        options = ["--config", *options]
-    try:
-        ordered = _places_first(options, parser)
-        values = parser.instantiate(parser.parse_args(ordered)).as_dict()
-    except ArgumentError as error:
-        return _fail(f"{error}; see `octoscope {verb} --help`")
-    values.pop("config", None)
-    work(values)
+    verb = verb_of(verbs.function_of(name), VERBS[name], verbs.HIDDEN.get(name, ()))
+    given = read_words(words, verb)
+    if given.wants == "help":
+        print(help_text(verb))
+        raise SystemExit(0)
+    if name == "study":
+        _take_study_files(given)
+    values = merge(given, verb)
+    where = f"{given.configs[-1]}: " if given.configs else ""
+    if given.wants == "print_config":
+        print(config_text(verb, verb.arguments(values, where)))
+        raise SystemExit(0)
+    if name == "study":
+        _require_study(given, values)
+    require_all(values, verb)
+    verb.function(**verb.arguments(values, where))
     return 0
+
+
+def _take_study_files(given: Given) -> None:
+    """Take the place of ``octoscope study FILE`` for a file of options."""
+    for word in given.places:
+        path = Path(word)
+        if path.is_dir():
+            raise OctoscopeError(
+                f"{path} is a folder, not a study file; to study the scans in it, use --data {path}"
+            )
+        if not path.exists():
+            raise OctoscopeError(f"{path}: no such study file; recipes/ holds examples")
+    given.configs[:0] = map(Path, given.places)
+    given.places.clear()
+
+
+def _require_study(given: Given, values: Mapping[str, Any]) -> None:
+    """Refuse to train on phantoms that nobody asked for."""
+    if not given.configs and values.get("data") is None and not values.get("phantom"):
+        raise OctoscopeError(
+            "a study needs a study file, such as recipes/demo.yaml, or --data FOLDER; "
+            "for phantoms without a file, say how many: --phantom.patients 64"
+        )

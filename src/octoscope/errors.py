@@ -35,5 +35,5 @@ class PatientOverlapError(OctoscopeError):
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
     """Return ' (did you mean "x"?)' for the known name nearest to `wrong`, or ''."""
-    near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(wrong[:80], list(known), n=1, cutoff=0.5)
     return f' (did you mean "{near[0]}"?)' if near else ""

@@ -1,129 +1,74 @@
 """The verbs of the command line, as functions: their parameters are the options.
 
-A verb imports what it needs when it runs, so that the help of another never waits for it.
+`octoscope.options.verb` says how: a parameter without default is a place, a list takes several, a
+dataclass brings its fields. Limits stand in the types, the help is the docstring. A verb imports
+what it needs when it runs, so that the help of another never waits for it.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from octoscope.errors import OctoscopeError
-from octoscope.progress import console
+from octoscope.options.limits import (
+    BatchSize,
+    FileToWrite,
+    OutFolder,
+    Resamples,
+    Seed,
+    Within,
+    Workers,
+)
+from octoscope.progress import console, tell
+from octoscope.scans.framing import Framing
+from octoscope.study.config import PhantomSettings, StudyConfig
+from octoscope.training.recipe import Recipe
 
-if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+TableFile = Annotated[Path, FileToWrite((".csv", ".parquet"))]
+JsonFile = Annotated[Path, FileToWrite((".json",))]
 
-    from octoscope.scans.framing import Framing
-    from octoscope.training.recipe import Recipe
-
-Work = Callable[[dict[str, Any]], None]
-
-
-class Listed(NamedTuple):
-    """A positional argument that takes several files or folders."""
-
-    name: str
-    nargs: Literal["*", "+"]
-    help: str
-
-
-LISTED = {
-    "explain": Listed(
-        "images", "*", "Scans to explain; without them, the validation scans of the study."
-    ),
-    "trust": Listed("runs", "+", "Folders of trained models of one study, STUDY/runs/MODEL-seedN."),
-}
-"""Verb → its list of places; jsonargparse would take one as a string in brackets."""
+HIDDEN = {"train": ("seed",)}
+"""Verb → fields of its dataclasses that are no options: `seeds` says them."""
 
 
-def add_options(verb: str, parser: ArgumentParser) -> Work:
-    """Add a verb's options to its parser and return what does its work with the parsed values."""
-    if verb == "study":
-        from octoscope.study.config import StudyConfig
-
-        parser.add_class_arguments(StudyConfig, as_group=False)
-        return lambda values: study(StudyConfig(**values))
-    if verb == "train":
-        from octoscope.training.recipe import Recipe
-
-        parser.add_function_arguments(train, as_group=False, as_positional=True, skip={"recipe"})
-        parser.add_class_arguments(Recipe, as_group=False, skip={"seed"})
-        names = {field.name for field in fields(Recipe)} - {"seed"}
-        return lambda values: train(
-            **{name: value for name, value in values.items() if name not in names},
-            recipe=Recipe(**{name: values[name] for name in names}),
-        )
-    function: Callable[..., None] = globals()[verb]
-    listed = LISTED.get(verb)
-    parser.add_function_arguments(
-        function, as_group=False, as_positional=True, skip={listed.name} if listed else None
-    )
-    if listed:
-        parser.add_argument(listed.name, nargs=listed.nargs, type=Path, help=listed.help)
-    return lambda values: function(**values)
+def function_of(verb: str) -> Callable[..., None]:
+    """Return the function of a verb."""
+    return globals()[verb]
 
 
-def phantom(
-    out: Path,
-    patients: int = 60,
-    scans_per_patient: int = 8,
-    height: int = 256,
-    width: int = 384,
-    seed: int = 0,
-    shortcut: Literal["marker", "border", "size", "device"] | None = None,
-    shortcut_label: str = "DME",
-    shortcut_strength: float = 1.0,
-    workers: int | None = None,
-) -> None:
+def phantom(out: OutFolder, settings: PhantomSettings, workers: Workers | None = None) -> None:
     """Write a synthetic study with lesion masks, in Kermany layout.
 
     Args:
         out: Folder to make.
-        patients: Patients, shared evenly by CNV, DME, DRUSEN and NORMAL.
-        scans_per_patient: B-scans of each.
-        height: Rows.
-        width: A-scans.
-        seed: Seed of everything.
-        shortcut: An artefact to plant, recorded in the manifest.
-        shortcut_label: The class it is tied to.
-        shortcut_strength: Share of that class's scans that carry it, 0 to 1.
+        settings: What to draw.
         workers: Processes; by default one per core.
     """
-    from octoscope.scans.phantom import Shortcut, write_study
-
-    planted = Shortcut(shortcut, shortcut_label, shortcut_strength) if shortcut else None
-    table = write_study(
-        out,
-        patients=patients,
-        scans_per_patient=scans_per_patient,
-        height=height,
-        width=width,
-        seed=seed,
-        shortcut=planted,
-        workers=workers,
-    )
-    console.print(f"{len(table)} phantom B-scans of {patients} patients with lesion masks")
+    table = settings.write(out, workers=workers)
+    console.print(f"{len(table)} phantom B-scans of {settings.patients} patients with lesion masks")
     print(out)
 
 
 def check(
     data: Path,
     layout: str = "auto",
-    write: Path | None = None,
-    json: Path | None = None,
+    columns: str | None = None,
+    write: TableFile | None = None,
+    json: JsonFile | None = None,
     unknown_patients: Literal["grouped", "distinct"] = "grouped",
     on_overlap: Literal["error", "move", "allow"] = "error",
-    seed: int = 0,
+    seed: Seed = 0,
 ) -> None:
     """Audit a folder or table of scans; errors and unreadable files end in exit code 2.
 
     Args:
         data: Folder or table of scans.
-        layout: Layout of `data`: auto, kermany, folders or table.
+        layout: Layout of `data`: auto, kermany, folders, table, or a template such as
+            '{patient}/{class}/*'.
+        columns: Which column of a table is which, as in path=file_name,label=Disease.
         write: Write the table with a patient-safe split to this CSV or Parquet file.
         json: Write the audit to this file as JSON.
         unknown_patients: With `write`: scans without a patient id are grouped as one
@@ -137,7 +82,7 @@ def check(
     from octoscope.scans.layouts import load_table
     from octoscope.scans.splits import ready_splits
 
-    table = load_table(data, layout)
+    table = load_table(data, layout, columns)
     found = audit(table, seed=seed)
     print_audit(found, console)
     if json is not None:
@@ -159,11 +104,12 @@ def check(
 
 def train(
     data: Path,
-    out: Path,
+    out: OutFolder,
     recipe: Recipe,
     layout: str = "auto",
-    seeds: int = 1,
-    framing: Framing | None = None,
+    columns: str | None = None,
+    seeds: Annotated[int, Within(1, 1000)] = 1,
+    framing: Framing = Framing(),  # noqa: B008 - frozen
     on_overlap: Literal["error", "move", "allow"] = "error",
     unknown_patients: Literal["grouped", "distinct"] = "grouped",
 ) -> None:
@@ -173,7 +119,9 @@ def train(
         data: Folder or table of scans.
         out: Study folder; several models may share it.
         recipe: The training recipe.
-        layout: Layout of `data`: auto, kermany, folders or table.
+        layout: Layout of `data`: auto, kermany, folders, table, or a template such as
+            '{patient}/{class}/*'.
+        columns: Which column of a table is which, as in path=file_name,label=Disease.
         seeds: Number of repetitions, with seeds 0, 1, …
         framing: How a scan becomes the image that the network sees.
         on_overlap: What to do with patients in several splits: stop, move them out of training,
@@ -181,19 +129,16 @@ def train(
         unknown_patients: Scans without a patient id are grouped as one patient per class,
             or taken as distinct patients, on your word.
     """
-    from octoscope.scans.framing import Framing
-    from octoscope.study.config import StudyConfig
     from octoscope.study.study import run_study
 
-    if seeds < 1:
-        raise OctoscopeError(f"seeds: {seeds} is too few; train at least once")
     config = StudyConfig(
         out=out,
         data=data,
         layout=layout,
+        columns=columns,
         on_overlap=on_overlap,
         unknown_patients=unknown_patients,
-        framing=framing or Framing(),
+        framing=framing,
         models=(recipe,),
         seeds=tuple(range(seeds)),
     )
@@ -202,29 +147,95 @@ def train(
 
 
 def evaluate(
-    run: Path, split: Literal["train", "val", "test"] = "val", why: str = "", resamples: int = 2000
+    run: Path,
+    split: Literal["train", "val", "test"] | None = None,
+    why: str = "",
+    resamples: Resamples = 2000,
+    data: Path | None = None,
+    layout: str = "auto",
+    name: str | None = None,
+    classes: str | None = None,
+    unknown_classes: Literal["error", "drop"] = "error",
+    unknown_patients: Literal["grouped", "distinct"] = "grouped",
+    on_overlap: Literal["error", "move", "allow"] = "error",
+    own_ids: bool = False,
 ) -> None:
-    """Print the metrics of a run with intervals; opening the test split is recorded.
+    """Print the metrics of a run with intervals, on its own scans or on others.
+
+    Opening test scans, of the study or of elsewhere, is recorded in the ledger.
 
     Args:
         run: Folder of a trained model, STUDY/runs/MODEL-seedN.
-        split: The split; `test` is opened on purpose and once.
-        why: What the test split is opened for, kept in the run's ledger.
+        split: The split, by default `val`; `test` is opened on purpose and once. With `data`, the
+            split of that data, by default all of it.
+        why: What test scans are opened for, kept in the ledger.
         resamples: Bootstrap resamples of the patients.
+        data: Folder or table of labelled scans from elsewhere, an external test set; results go to
+            RUN/external/NAME.
+        layout: Layout of `data`: auto, kermany, folders or table.
+        name: What to call the external set; by default as its folder.
+        classes: Labels of `data` that the model calls otherwise, as `Normal=NORMAL,amd=DRUSEN`;
+            labels that differ in case, spaces, hyphens and underscores only need no word.
+        unknown_classes: Scans of `data` of a class that the model does not know: stop (`error`),
+            or leave them out (`drop`).
+        unknown_patients: Scans of `data` without a patient id are grouped as one patient per class,
+            or taken as distinct patients, on your word.
+        on_overlap: Scans and patients of `data` that the model was trained or validated on: stop
+            (`error`), leave them out (`move`), or keep them (`allow`, in red).
+        own_ids: The patient ids of `data` are its own: one that also stands in the study is of
+            another person.
     """
     from octoscope.evaluation.ledger import ledger_sentence
     from octoscope.evaluation.terminal import print_metrics
-    from octoscope.study.evaluate import evaluate_run
+    from octoscope.study.external import Reading
     from octoscope.study.folder import RunFolder
+    from octoscope.study.opening import evaluate_on, opening_sentence
 
-    folder = RunFolder.open(run)
-    metrics = evaluate_run(
-        folder, folder.open_cache(), split=split, resamples=resamples, why=why or "by command"
+    reading = Reading(
+        layout=layout,
+        split=split,
+        classes=_pairs("classes", classes),
+        unknown_classes=unknown_classes,
+        unknown_patients=unknown_patients,
+        on_overlap=on_overlap,
+        own_ids=own_ids,
+    )
+    judged, part, metrics = evaluate_on(
+        RunFolder.open(run), data, reading, name=name, resamples=resamples, why=why
     )
     print_metrics(metrics, console)
-    if split == "test":
+    if judged.external:
+        tell(opening_sentence(judged))
+    elif part == "test":
         console.print(ledger_sentence(run))
-    print(folder.metrics(split))
+    print(judged.metrics(part))
+
+
+def predict(
+    run: Path,
+    files: list[Path],
+    out: TableFile | None = None,
+    calibrated: bool = False,
+    batch_size: BatchSize = 64,
+) -> None:
+    """Write what a model says of unlabelled scans: classes and their probabilities.
+
+    One row per scan, in the order given. A scan that cannot be read has a row that says why, and is
+    named; only if none can be read is that an error.
+
+    Args:
+        run: Folder of a trained model, STUDY/runs/MODEL-seedN, or of the saved model alone.
+        files: Scans, folders with all scans below them, or tables with a column `path`.
+        out: CSV or Parquet file to write, by its ending; by default CSV goes to standard output.
+        calibrated: Divide the logits by the temperature that was fitted on the validation scans.
+        batch_size: Scans per pass.
+    """
+    from octoscope.study.predict_run import predict_run
+
+    tally = predict_run(run, files, out, calibrated=calibrated, batch_size=batch_size)
+    tell(tally.sentence)
+    if out is not None:
+        print(out)
 
 
 def explain(
@@ -235,17 +246,23 @@ def explain(
     figure: str | None = None,
     against: str | None = None,
     masks: Path | None = None,
-    out: Path | None = None,
+    out: OutFolder | None = None,
     precision: Literal["float32", "float16", "uint8"] | None = None,
-    batch_size: int | None = None,
+    batch_size: BatchSize | None = None,
+    most: int | None = None,
+    split: Literal["val", "test"] | None = None,
+    data: Path | None = None,
+    name: str | None = None,
+    why: str = "",
 ) -> None:
-    """Explain images, or the validation scans of the run's study.
+    """Explain images, or the validation scans of the run's study, or other labelled scans.
 
-    Under torchrun, `fabric run` or srun, the processes share the validation scans.
+    Under torchrun, `fabric run` or srun, the processes share the scans of the map store.
 
     Args:
         run: Folder of a trained model, STUDY/runs/MODEL-seedN.
-        images: Scans to explain; without them, the validation scans go to the run's map store.
+        images: Scans to draw, or folders of scans; without them, the validation scans (or those of
+            `split` or `data`) go to a map store, with scores where there are lesion masks.
         methods: Names of attribution methods or families, with commas between, or `all`; with `-`
             before a name, what is left out (`all,-scorecam`). By default seven quick CAM methods.
         target: Class to explain; by default the one that each model predicts.
@@ -261,14 +278,22 @@ def explain(
             study and in `masks` folders beside the scans.
         out: Folder of the figures; by default RUN/panels.
         precision: Of the map store; by default that of the store that is there, or float16.
-        batch_size: Validation scans per pass; by default 16.
+        batch_size: Scans of the map store per pass; by default 16.
+        most: Scans drawn of a folder, evenly taken; by default 40.
+        split: Without images: the split to explain, by default `val`; `test` is opened on purpose,
+            and its maps go to RUN/test.
+        data: Without images: folder or table of an external test set, which is read as it was
+            evaluated; its maps go to RUN/external/NAME.
+        name: What the external set is called; by default as its folder.
+        why: What test scans are opened for, kept in the ledger.
     """
     from octoscope.attribution.registry import methods_named
     from octoscope.study.config import CAM_METHODS
     from octoscope.study.drawing import Wish
     from octoscope.study.explain import BATCH, explain_run
-    from octoscope.study.explain_files import explain_files
+    from octoscope.study.explain_files import MOST, explain_files, scans_to_draw
     from octoscope.study.folder import RunFolder
+    from octoscope.study.opening import open_scans
     from octoscope.study.ranks import Ranks
 
     folder = RunFolder.open(run)
@@ -276,7 +301,8 @@ def explain(
     methods_named(wanted)
     if images:
         given: dict[str, Any] = {"precision": precision, "batch-size": batch_size}
-        _refuse(given, "used for the validation scans only; leave it out, or name no scans")
+        given |= {"split": split, "data": data, "name": name, "why": why or None}
+        _refuse(given, "used for whole splits only; leave it out, or name no scans")
         others = [RunFolder.open(Path(word)) for word in _words(against or "") if word]
         wish = Wish(
             methods=wanted,
@@ -286,15 +312,18 @@ def explain(
             masks=masks,
             across=("gradcam",) if methods is None else None,
         )
-        for path in explain_files([folder, *others], images, wish):
+        scans = scans_to_draw(images, MOST if most is None else most)
+        for path in explain_files([folder, *others], scans, wish):
             print(path)
     else:
         given = {"figure": figure, "against": against, "masks": masks, "target": target, "out": out}
+        given["most"] = most
         _refuse(given, "figures are drawn of images; name the scans after RUN")
         ranks = Ranks.of(os.environ)
+        (folder,), cache = open_scans([folder], split=split, data=data, name=name, why=why)
         said = explain_run(
             folder,
-            folder.open_cache(),
+            cache,
             wanted,
             precision=precision,
             batch_size=BATCH if batch_size is None else batch_size,
@@ -310,6 +339,17 @@ def _refuse(options: dict[str, Any], sentence: str) -> None:
     named = ", ".join(f"--{name}" for name, value in options.items() if value is not None)
     if named:
         raise OctoscopeError(f"{named}: {sentence}")
+
+
+def _pairs(option: str, text: str | None) -> dict[str, str]:
+    """Split ``a=A,b=B`` into its pairs."""
+    pairs = [word.partition("=") for word in (text or "").split(",") if word.strip()]
+    for left, sign, right in pairs:
+        if not (left.strip() and sign and right.strip()):
+            raise OctoscopeError(
+                f'--{option} "{text}": is not LABEL=CLASS, with commas between several'
+            )
+    return {left.strip(): right.strip() for left, _, right in pairs}
 
 
 def _words(text: str) -> str | list[str]:
@@ -330,9 +370,16 @@ def trust(
     most_passes: int = 64,
     probes: bool = True,
     twin: bool = False,
-    resamples: int = 2000,
+    resamples: Resamples = 2000,
+    split: Literal["val", "test"] | None = None,
+    data: Path | None = None,
+    name: str | None = None,
+    why: str = "",
 ) -> None:
-    """Measure on the validation scans whether maps and models can be believed; rebuild the report.
+    """Measure whether maps and models can be believed: on validation scans, or on others.
+
+    On validation scans the report is rebuilt. On others (`split`, `data`) the cards lie beside
+    those of the study, which stay as they are, and so does the report.
 
     Args:
         runs: Folders of trained models of one study, STUDY/runs/MODEL-seedN.
@@ -351,12 +398,19 @@ def trust(
         probes: Whether the shortcut probes are run.
         twin: Train each model again on shuffled labels and compare the maps.
         resamples: Bootstrap resamples of the patients.
+        split: The split to examine on, by default `val`; `test` is opened on purpose, and its cards
+            go to RUN/test.
+        data: Folder or table of an external test set, which is read as it was evaluated; its cards
+            go to RUN/external/NAME.
+        name: What the external set is called; by default as its folder.
+        why: What test scans are opened for, kept in the ledger.
     """
     from octoscope.attribution.registry import methods_named
     from octoscope.files import read_json
-    from octoscope.report import build_report
     from octoscope.study.config import CAM_METHODS, TrustSettings
     from octoscope.study.folder import RunFolder
+    from octoscope.study.opening import open_scans
+    from octoscope.study.reporting import report_of
     from octoscope.study.trust import trust_runs
     from octoscope.trust.terminal import print_card
 
@@ -375,15 +429,21 @@ def trust(
         probes=probes,
         twin=twin,
     )
-    trust_runs(folders, folders[0].open_cache(), wanted, settings, resamples=resamples)
+    folders, cache = open_scans(folders, split=split, data=data, name=name, why=why)
+    trust_runs(folders, cache, wanted, settings, resamples=resamples)
     for folder in folders:
         print_card(read_json(folder.trust), console)
         print(folder.trust)
-    print(build_report(folders[0].study.path))
+    if folders[0].split == "val":
+        print(report_of(folders[0].study, again=True))
 
 
-def study(config: Any) -> None:
-    """Run a study and print where its report lies."""
+def study(config: StudyConfig) -> None:
+    """Run a study and print where its report lies.
+
+    Args:
+        config: The study.
+    """
     from octoscope.study.study import run_study
 
     print(run_study(config))
@@ -395,6 +455,7 @@ def report(folder: Path) -> None:
     Args:
         folder: The study folder.
     """
-    from octoscope.report import build_report
+    from octoscope.study.folder import StudyFolder
+    from octoscope.study.reporting import report_of
 
-    print(build_report(folder))
+    print(report_of(StudyFolder(folder), again=True))

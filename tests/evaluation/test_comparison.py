@@ -39,7 +39,7 @@ def run(hardness: np.ndarray, skill: float, model: str, seed: int) -> pd.DataFra
         }
     )
     table = ScanTable.from_frame(frame, Path("data"), classes=CLASSES)
-    return predictions_frame(table, logits, model=model, seed=seed)
+    return predictions_frame(table, logits, classes=table.classes, model=model, seed=seed)
 
 
 def test_a_model_does_not_differ_from_itself(hardness: np.ndarray) -> None:

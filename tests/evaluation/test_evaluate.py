@@ -44,7 +44,9 @@ def as_frame(targets, logits, patients, classes=CLASSES, model="net", seed=0) ->
         }
     )
     table = ScanTable.from_frame(frame, Path("data"), classes=classes)
-    return predictions_frame(table, np.asarray(logits), model=model, seed=seed)
+    return predictions_frame(
+        table, np.asarray(logits), classes=table.classes, model=model, seed=seed
+    )
 
 
 def numbers(content: dict) -> list[dict]:

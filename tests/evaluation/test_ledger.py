@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from concurrent.futures import ProcessPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from octoscope.evaluation.ledger import (
     model_digest,
     open_test_split,
     openings,
+    table_ledger,
 )
 
 
@@ -30,7 +32,9 @@ def test_openings_are_appended(run: Path) -> None:
     assert openings(run) == []
     assert ledger_sentence(run) == "The test split has never been opened."
     first = open_test_split(run, why="final numbers", table_digest="abc")
-    assert ledger_sentence(run) == f"The test split was opened once (last: {first['time']})."
+    assert ledger_sentence(run) == (
+        f"The test split was opened once: {first['time']} by resnet18-seed0 (final numbers)."
+    )
     open_test_split(run, why="a reviewer asked")
     assert [entry["why"] for entry in openings(run)] == ["final numbers", "a reviewer asked"]
     assert openings(run)[0] == first
@@ -77,3 +81,66 @@ def test_a_run_and_a_reason_are_needed(run: Path, tmp_path: Path) -> None:
     with pytest.raises(OctoscopeError, match="say why"):
         open_test_split(run, why="  ")
     assert openings(run) == []
+
+
+@pytest.fixture
+def in_study(tmp_path: Path) -> Path:
+    """A run in a study."""
+    (tmp_path / "study/runs/net-seed0/model").mkdir(parents=True)
+    (tmp_path / "study/runs/net-seed0/model/weights.safetensors").write_bytes(b"weights")
+    return tmp_path / "study/runs/net-seed0"
+
+
+def test_the_ledger_of_a_study_outlives_its_runs(in_study: Path) -> None:
+    study = in_study.parents[1]
+    open_test_split(in_study, why="first look")
+    assert not (in_study / LEDGER).exists() and (study / LEDGER).is_file()
+    shutil.rmtree(in_study)
+    (in_study / "model").mkdir(parents=True)
+    (in_study / "model/weights.safetensors").write_bytes(b"trained anew")
+    open_test_split(in_study, why="second look")
+    assert [entry["why"] for entry in openings(study)] == ["first look", "second look"]
+    assert openings(in_study) == openings(study)
+    said = ledger_sentence(in_study)
+    assert "opened 2 times" in said
+    assert "by net-seed0, a model since deleted (first look)" in said
+    assert "by net-seed0 (second look)" in said
+
+
+def test_another_run_of_the_study_is_told_too(in_study: Path) -> None:
+    other = in_study.with_name("other-seed0")
+    other.mkdir()
+    open_test_split(in_study, why="first look")
+    assert openings(other) == []
+    assert "by net-seed0 (first look)" in ledger_sentence(other)
+
+
+def test_ledgers_that_earlier_versions_kept_in_runs_are_read(in_study: Path) -> None:
+    old = {"time": "2020-01-01T00:00:00+00:00", "run": "net-seed0", "split": "test", "why": "old"}
+    (in_study / LEDGER).write_text(json.dumps(old) + "\n")
+    open_test_split(in_study, why="new")
+    assert [entry["why"] for entry in openings(in_study)] == ["old", "new"]
+    assert [entry["why"] for entry in openings(in_study.parents[1])] == ["old", "new"]
+
+
+def test_other_data_have_lines_of_their_own(in_study: Path) -> None:
+    entry = open_test_split(in_study, why="elsewhere", split="external", data="clinic")
+    assert entry["split"] == "external" and entry["data"] == "clinic"
+    assert openings(in_study) == [entry]
+    assert ledger_sentence(in_study) == "The test split has never been opened."
+
+
+def test_studies_of_one_table_know_of_each_other(in_study: Path, tmp_path: Path) -> None:
+    other = tmp_path / "second/runs/net-seed0"
+    shutil.copytree(in_study, other)
+    for run in (in_study, other):
+        about = {"root": str(tmp_path), "config": {"data": "somewhere/table.csv"}}
+        (run.parents[1] / "study.json").write_text(json.dumps(about))
+    table_ledger(tmp_path / "table.csv").touch()
+    open_test_split(in_study, why="first study")
+    open_test_split(other, why="second study")
+    for run in (in_study, other):
+        found = [entry["why"] for entry in openings(run.parents[1])]
+        assert sorted(found) == ["first study", "second study"]
+        assert "opened 2 times" in ledger_sentence(run)
+    assert "by net-seed0, in another study of this table (second" in ledger_sentence(in_study)

@@ -18,6 +18,7 @@ from octoscope.evaluation.predictions import (
 )
 from octoscope.scans.table import ScanTable
 
+CLASSES = ("CNV", "NORMAL")
 LOGITS = np.array([[2.0, 0.0], [0.0, 1.0], [3.0, 1.0]], dtype=np.float32)
 
 
@@ -35,7 +36,7 @@ def table(tmp_path: Path) -> ScanTable:
 
 
 def test_columns_and_values(table: ScanTable) -> None:
-    frame = predictions_frame(table, LOGITS, model="net", seed=3)
+    frame = predictions_frame(table, LOGITS, classes=CLASSES, model="net", seed=3)
     assert list(frame.columns) == [
         "scan", "patient", "label", "target", "split", "model", "seed", "predicted",
         "probability_CNV", "probability_NORMAL", "logit_CNV", "logit_NORMAL",
@@ -48,7 +49,7 @@ def test_columns_and_values(table: ScanTable) -> None:
 
 
 def test_round_trip(table: ScanTable, tmp_path: Path) -> None:
-    frame = predictions_frame(table, LOGITS, model="net", seed=3)
+    frame = predictions_frame(table, LOGITS, classes=CLASSES, model="net", seed=3)
     save_predictions(frame, tmp_path / "run" / "predictions-val.parquet")
     again = read_predictions(tmp_path / "run" / "predictions-val.parquet")
     assert again["label"].isna().tolist() == [False, False, True]
@@ -60,12 +61,12 @@ def test_a_diverged_model_is_named_with_its_first_scan(table: ScanTable) -> None
     logits = LOGITS.copy()
     logits[1:, 0] = np.nan, np.inf
     with pytest.raises(OctoscopeError, match=r"net: the logits of 2 of 3 scans .*first: b.png"):
-        predictions_frame(table, logits, model="net", seed=0)
+        predictions_frame(table, logits, classes=CLASSES, model="net", seed=0)
 
 
 def test_logits_must_fit_the_table(table: ScanTable) -> None:
     with pytest.raises(OctoscopeError, match=r"net: logits of shape \(3, 3\) do not fit 3 scans"):
-        predictions_frame(table, np.zeros((3, 3)), model="net", seed=0)
+        predictions_frame(table, np.zeros((3, 3)), classes=CLASSES, model="net", seed=0)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +84,7 @@ def test_logits_must_fit_the_table(table: ScanTable) -> None:
     ],
 )
 def test_what_is_wrong_is_said(table: ScanTable, change, message: str) -> None:
-    frame = change(predictions_frame(table, LOGITS, model="net", seed=3))
+    frame = change(predictions_frame(table, LOGITS, classes=CLASSES, model="net", seed=3))
     with pytest.raises(OctoscopeError, match=message):
         check_predictions(frame, ("CNV", "NORMAL"))
 

@@ -170,7 +170,7 @@ def write_split(
     generator = np.random.default_rng([seed, len(model), len(rows)])
     logits = generator.normal(size=(len(rows), len(table.classes)))
     logits[np.arange(len(rows)), table.targets] += skill
-    predictions = predictions_frame(table, logits, model=model, seed=seed)
+    predictions = predictions_frame(table, logits, classes=table.classes, model=model, seed=seed)
     save_predictions(predictions, run / f"predictions-{split}.parquet")
     metrics = evaluate(predictions, table.classes, resamples=100)
     write_json(run / f"metrics-{split}.json", metrics)

@@ -42,7 +42,11 @@ def with_pillow(format: str) -> Callable[[Path, np.ndarray], None]:
     def write(path: Path, array: np.ndarray) -> None:
         pages = [Image.fromarray(page) for page in (array if array.ndim == 3 else [array])]
         more = {"save_all": True, "append_images": pages[1:]} if len(pages) > 1 else {}
-        quality = {"quality": 95} if format == "JPEG" else {}
+        quality = {
+            "JPEG": {"quality": 95},
+            "WEBP": {"lossless": True},
+            "AVIF": {"quality": 100, "subsampling": "4:4:4", "speed": 10},
+        }.get(format, {})
         pages[0].save(path, format, **more, **quality)
 
     return write
@@ -56,8 +60,11 @@ WRITERS = {
     "bmp": (with_pillow("BMP"), ("uint8",), (2,)),
     "tiff": (with_pillow("TIFF"), ("uint8", "uint16", "float32"), (2, 3)),
     "npy": (np.save, ("uint8", "uint16", "int32", "float32"), (2, 3)),
+    "gif": (with_pillow("GIF"), ("uint8",), (2,)),
+    "webp": (with_pillow("WEBP"), ("uint8",), (2,)),
+    "avif": (with_pillow("AVIF"), ("uint8",), (2,)),
 }
-LOSSY = {"jpeg": 3}
+LOSSY = {"jpeg": 3, "avif": 2}
 CASES = [
     (name, dtype, ndim)
     for name in READERS
@@ -257,6 +264,14 @@ def test_size_is_capped_from_the_header(tmp_path: Path, name: str) -> None:
         if name == "jpeg":
             at = content.index(b"\xff\xc0") + 5
             content = content[:at] + struct.pack(">HH", 20_000, 20_000) + content[at + 4 :]
+        if name == "gif":
+            content = content[:6] + struct.pack("<HH", 20_000, 20_000) + content[10:]
+        if name == "webp":  # a lossy frame, which has 14 bits for a side
+            content = b"RIFF" + struct.pack("<I", 40) + b"WEBPVP8X" + struct.pack("<I", 10)
+            content += bytes(4) + (19_999).to_bytes(3, "little") * 2 + bytes(18)
+        if name == "avif":
+            at = content.index(b"ispe") + 8
+            content = content[:at] + struct.pack(">II", 20_000, 20_000) + content[at + 8 :]
         path.write_bytes(content)
     reason = sentence_of(path)
     assert "20000×20000" in reason
@@ -353,7 +368,7 @@ def test_pages_of_different_size_or_kind(tmp_path: Path) -> None:
 def valid_files() -> list[tuple[str, bytes]]:
     files = []
     grey, colour = smooth(24, 40), np.stack([smooth(24, 40, s) for s in range(3)], axis=-1)
-    for name in ("png", "bmp", "tiff", "jpeg"):
+    for name in ("png", "bmp", "tiff", "jpeg", "gif", "webp", "avif"):
         for image in (Image.fromarray(grey), Image.fromarray(colour)):
             stream = io.BytesIO()
             image.save(stream, name.upper())

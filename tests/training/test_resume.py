@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from octoscope.training.keeper import load_checkpoint
+from octoscope.training.checkpoints import load_checkpoint
 from training.runs import KILLS
 
 TESTS = Path(__file__).parents[1]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from octoscope.data.pool import usable_cores
 from octoscope.errors import OctoscopeError
 from octoscope.files import atomic_folder, digest_of, explained_disk_errors
 from octoscope.scans.framing import Framing
+from octoscope.scans.ranges import find_levels
 from octoscope.scans.table import ScanTable
 
 SPARE_BYTES = 2**20
@@ -49,7 +50,7 @@ class ScanCache:
         masks: Lesion class indices ``(N, height, width)`` uint8 in the same placement, 0 where
             nothing is; None if no row has a mask.
         table: The N readable rows.
-        framing: How scans were brought into the frame.
+        framing: How scans were brought into the frame, with the grey levels that were found.
         quarantined: ``path`` and ``reason`` of every scan that could not be read (it has no
             row), and of every mask that could not (its scan has a row without a mask).
         flagged: ``path`` and ``flag`` of every scan that the framing could not treat by its rule.
@@ -87,7 +88,8 @@ class ScanCache:
 
         Args:
             table: The scans; only ``path`` and ``mask`` decide whether it must be built anew.
-            framing: How scans are brought into the frame.
+            framing: How scans are brought into the frame. What its `levels` do not say is found
+                over the scans of the table.
             folder: Holds the caches of one study; made if need be.
             workers: How many scans are decoded at a time; by default one per core.
 
@@ -109,6 +111,22 @@ class ScanCache:
             if os.access(entry.folder, os.W_OK):
                 save_table(entry.folder / "table.parquet", table)
             return cls._of(entry, table)
+
+    @classmethod
+    def find(
+        cls, table: ScanTable, framing: Framing, folder: Path, *, workers: int | None = None
+    ) -> ScanCache | None:
+        """Return what `build` would open, None if it would decode the scans; nothing is written.
+
+        Args:
+            table: As of `build`.
+            framing: Likewise.
+            folder: Likewise.
+            workers: Likewise.
+        """
+        request, workers = _request(table, framing), workers or usable_cores()
+        entry, _ = _matching(Path(folder), request, table.root, workers, keep=False)
+        return None if entry is None else cls._of(entry, table)
 
     @classmethod
     def open(cls, folder: Path, digest: str | None = None) -> ScanCache:
@@ -152,6 +170,9 @@ class ScanCache:
     def _of(cls, entry: Entry, table: ScanTable) -> ScanCache:
         """Join the pixels of an entry with the readable rows of the table they were read for."""
         readable = entry.readable_rows(table)
+        rule = entry.framing.levels.describe() if entry.framing.levels else ""
+        if rule and rule not in readable.notes:
+            readable = readable.noting(rule)
         masked = entry.masks is not None and readable.frame["mask"].notna().any()
         return cls(
             images=entry.images,
@@ -177,9 +198,12 @@ def _finished(folder: Path, request: str = "") -> list[Path]:
 
 
 def _matching(
-    folder: Path, request: str, root: Path, workers: int
+    folder: Path, request: str, root: Path, workers: int, *, keep: bool = True
 ) -> tuple[Entry | None, list[Path]]:
-    """Return the entry whose files and code are still the same, and those out of date."""
+    """Return the entry whose files and code are still the same, and those out of date.
+
+    Files of another time whose content is the same are remembered with their new times, if `keep`.
+    """
     code = decode_code()
     outdated = []
     for place in _finished(folder, request):
@@ -191,7 +215,7 @@ def _matching(
             continue
         today = record.still_holds(root, workers=workers) if entry.code == code else None
         if today is not None:
-            if today is not record and os.access(place, os.W_OK):
+            if keep and today is not record and os.access(place, os.W_OK):
                 today.save(place / "files.parquet")
             return entry, []
         outdated.append(place)
@@ -221,6 +245,8 @@ def _build(folder: Path, request: str, table: ScanTable, framing: Framing, worke
             "of the disk are free; free some space, or choose another folder or a smaller frame "
             "(what was finished before is intact)"
         )
+    levels = find_levels(table.paths, framing.levels, workers=workers)
+    framing = replace(framing, levels=levels)
     place = folder / f"{request}-{time.time_ns():x}"
     with atomic_folder(place) as temporary:
         write_entry(temporary, table, framing, workers=workers)

@@ -113,6 +113,7 @@ def write_entry(folder: Path, table: ScanTable, framing: Framing, *, workers: in
             "pixels": digest_of([code, framing.to_dict(), record.digest()]),
             "framing": framing.to_dict(),
             "scans": images.count,
+            "masks": masks is not None,
             "quarantined": quarantined,
             "flagged": flagged,
         },
@@ -136,7 +137,7 @@ def load_entry(folder: Path) -> Entry:
         return Entry(
             folder,
             images,
-            _mapped(masks, shape) if masks.exists() else None,
+            _mapped(masks, shape) if facts.get("masks", masks.exists()) else None,
             framing,
             facts["quarantined"],
             facts["flagged"],

@@ -28,6 +28,8 @@ DECODE_SOURCES = (
     "scans/framed.py",
     "scans/framing.py",
     "scans/geometry",
+    "scans/levels.py",
+    "scans/ranges.py",
     "scans/readers",
     "scans/scan.py",
 )

@@ -38,6 +38,20 @@ def exclusive(path: Path, what: str) -> Iterator[bool]:
         yield fcntl is not None and _lock(handle.fileno(), what)
 
 
+def is_held(path: Path) -> bool:
+    """Say whether another process holds the lock file `path` now; it is not made."""
+    if fcntl is None or not path.is_file():
+        return False
+    try:
+        with path.open("a") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 def _lock(handle: int, what: str) -> bool:
     """Lock an open file, waiting if need be; say whether the file system can."""
     try:

@@ -39,6 +39,7 @@ def evaluate(
     classes: Sequence[str],
     *,
     temperature: float | None = None,
+    fit: bool = True,
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def evaluate(
         temperature: Temperature chosen on the *validation* split, to be applied here. If None,
             the one reported is fitted on this split, and the calibration after scaling is
             computed with temperatures cross-fitted over patients.
+        fit: Whether a temperature may be fitted on this split; not on test scans.
         resamples: Number of bootstrap resamples.
         seed: Seed of the bootstrap and of the cross-fitting.
 
@@ -94,7 +96,9 @@ def evaluate(
             for k, name in enumerate(classes)
         },
         "confusion": value.confusion[0].astype(int).tolist(),
-        "calibration": _calibration(logits, probabilities, targets, weights, temperature, seed),
+        "calibration": _calibration(
+            logits, probabilities, targets, weights, temperature, fit, seed
+        ),
         "bootstrap": {"resamples": resamples, "unit": "patient", "level": LEVEL, "seed": seed},
         "notes": _notes(predictions, classes, owners, patients, resampled),
     }
@@ -132,6 +136,7 @@ def _calibration(
     targets: np.ndarray,
     weights: Weights,
     temperature: float | None,
+    fit: bool,
     seed: int,
 ) -> dict[str, Any]:
     """Return the calibration before and after temperature scaling."""
@@ -145,12 +150,14 @@ def _calibration(
     }
     if temperature is not None:
         after, source = tempered(logits, temperature), "validation"
-    elif patients > 1:
+    elif fit and patients > 1:
         temperature, source = fit_temperature(logits, targets), "cross-fitted over patients"
         after = cross_fitted(logits, targets, weights.unit, seed=seed)
     else:
         nothing = {"value": np.nan, "low": np.nan, "high": np.nan}
         source = "none: one patient cannot be cross-fitted"
+        if not fit:
+            source = "none: no temperature of the validation split is known"
         return {
             **out, "temperature": None, "temperature_source": source,
             "ece_after": nothing, "reliability_after": [],

@@ -16,6 +16,7 @@ import pandas as pd
 from scipy.special import softmax
 
 from octoscope.errors import OctoscopeError
+from octoscope.evaluation.classes import in_order_of
 from octoscope.files import atomic_path
 from octoscope.scans.table import ScanTable
 
@@ -24,26 +25,30 @@ PROBABILITY, LOGIT = "probability_", "logit_"
 
 
 def predictions_frame(
-    table: ScanTable, logits: np.ndarray, *, model: str, seed: int
+    table: ScanTable, logits: np.ndarray, *, classes: Sequence[str], model: str, seed: int
 ) -> pd.DataFrame:
     """Put the logits of a table's scans into the columns of `predictions.parquet`.
 
     Args:
-        table: N scans, in the order of `logits`; its classes are the order of the logits.
+        table: N scans, in the order of `logits`. Its labels are matched by name; the order of its
+            own classes does not matter.
         logits: ``(N, K)``.
+        classes: The model's class names, in the order of the logits.
         model: Name of the model.
         seed: Seed it was trained with.
 
     Raises:
-        OctoscopeError: If the shape does not fit the table or a logit is not finite.
+        OctoscopeError: If the shape does not fit the table, a label is no class of the model, or a
+            logit is not finite.
     """
     logits = np.asarray(logits, dtype=np.float32)
-    classes = table.classes
+    classes = tuple(classes)
     if logits.shape != (len(table), len(classes)):
         raise OctoscopeError(
             f"{model}: logits of shape {logits.shape} do not fit {len(table)} scans × "
-            f"{len(classes)} classes; predict this table with a model of these classes"
+            f"{len(classes)} classes; give the classes of the model that made them"
         )
+    table = in_order_of(table, classes, model)
     require_finite(logits, table.frame["path"].tolist(), model)
     probabilities = softmax(logits.astype(np.float64), axis=1)
     chosen = logits.argmax(axis=1)

@@ -18,8 +18,9 @@ def print_metrics(metrics: dict[str, Any], console: Console) -> None:
         metrics: The content of ``metrics-SPLIT.json``.
         console: Where to.
     """
+    scans = f"external set {metrics['external']}" if "external" in metrics else metrics["split"]
     title = (
-        f"{metrics['model']} seed {metrics['seed']}, {metrics['split']}: "
+        f"{metrics['model']} seed {metrics['seed']}, {scans}: "
         f"{metrics['n_scans']} scans of {metrics['n_patients']} patients, 95 % intervals by patient"
     )
     overall = Table("metric", "value", title=title, title_justify="left")

@@ -132,7 +132,7 @@ class RunFiles:
     @cached_property
     def openings(self) -> list[dict[str, Any]]:
         """The recorded openings of the test split."""
-        return openings(self.path)
+        return [entry for entry in openings(self.path) if entry.get("split", "test") == "test"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +222,8 @@ class StudyFiles:
         names = {run.path.name for run in self.runs}
         gone: dict[str, list[dict[str, Any]]] = {}
         for entry in openings(self.path):
-            if entry.get("run") not in (*names, None):
+            looked = entry.get("split", "test") == "test"
+            if looked and entry.get("run") not in (*names, None):
                 gone.setdefault(f"{entry['run']}, deleted since", []).append(entry)
         return [*known, *gone.items()]
 

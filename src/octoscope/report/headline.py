@@ -111,13 +111,13 @@ def _tested(
     study: StudyFiles, validated: Sequence[ModelResult], tested: Sequence[ModelResult]
 ) -> list[Line]:
     """Say whether the test split was opened, and what the model chosen on validation got."""
-    opened = sum(len(run.openings) for run in study.runs)
+    opened = sum(len(entries) for _, entries in study.ledger)
     if not opened:
         there = (counts(study) or {"splits": []})["splits"]
         if "test" not in there:
             return [{"level": "plain", "text": "The data has no test split."}]
         return [{"level": "plain", "text": "The test split has not been opened."}]
-    looked = [len(run.openings) for run in study.runs if run.openings]
+    looked = [len(entries) for _, entries in study.ledger if entries]
     text = f"Looks at the test split: {opened}, with {len(looked)} trained model{_s(looked)}"
     text += f" (at most {max(looked)} each)" if max(looked) > 1 else ""
     lines = [{"level": "plain", "text": f"{text}; see its ledger."}]

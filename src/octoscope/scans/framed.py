@@ -11,7 +11,8 @@ import numpy as np
 from octoscope.errors import ScanError
 from octoscope.scans.borders import NARROWEST, WHITE_FROM
 from octoscope.scans.framing import Framing, Placement, place
-from octoscope.scans.readers import read_scan, to_grey, to_uint8
+from octoscope.scans.levels import to_uint8
+from octoscope.scans.readers import read_scan, to_grey
 from octoscope.scans.scan import Scan
 
 
@@ -37,12 +38,12 @@ def read_framed(
     """
     reduce = partial(reduction, framing)
     scan = read_scan(path, grey=True, reduce=reduce, content=content)
-    picture = _grey8(scan)
+    picture = _grey8(scan, framing)
     if scan.reduced > 1 and framing.wedges == "fill" and _border_possible(picture):
         scan = read_scan(
             path, grey=True, content=content
         )  # borders are looked for in the file's own pixels
-        picture = _grey8(scan)
+        picture = _grey8(scan, framing)
     placement = place(picture, framing)
     framed = placement.apply(picture)
     if scan.reduced > 1:
@@ -85,12 +86,12 @@ def _has_stretch(flags: np.ndarray, least: int) -> bool:
     return bool(((lengths >= least) & (at_an_end | (lengths >= 0.45 * len(flags)))).any())
 
 
-def _grey8(scan: Scan) -> np.ndarray:
-    """Return a B-scan as ``(H, W)`` uint8; colour becomes luminance."""
+def _grey8(scan: Scan, framing: Framing) -> np.ndarray:
+    """Return a B-scan as ``(H, W)`` uint8 by the framing's levels; colour becomes luminance."""
     if len(scan.spatial_shape) != 2:
         raise ScanError(
             scan.source,
             f"is a volume of {scan.spatial_shape[0]} B-scans, which cannot be used yet; export "
             "its B-scans as files of their own",
         )
-    return to_uint8(to_grey(scan))
+    return to_uint8(to_grey(scan), framing.levels, depth=scan.depth)

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
 
 from octoscope.errors import OctoscopeError, did_you_mean
-from octoscope.scans.borders import as_grey8, frame_border
-from octoscope.scans.geometry import RetinaLayers, segment_retina
+from octoscope.scans.levels import Levels, levels_from
+
+if TYPE_CHECKING:  # the rule alone, which help and recipes need, must not wait for scipy
+    from octoscope.scans.geometry import RetinaLayers
 
 Mode = Literal["pad", "band", "stretch"]
 Wedges = Literal["fill", "keep"]
@@ -45,6 +47,8 @@ class Framing:
         wedges: ``fill`` paints white registration borders with `fill`: like padding they are no
             part of the scan, they are spread unevenly over classes, and as the brightest thing in
             the frame they draw a network's eye. ``keep`` leaves the file's own pixels.
+        levels: Which grey levels of files with more than 8 bits become black and white. By
+            default it is found once over all scans of a table, and kept with the model.
     """
 
     height: int = 224
@@ -53,6 +57,7 @@ class Framing:
     fill: int = 0
     margin: float = 0.15
     wedges: Wedges = "fill"
+    levels: Levels | None = None
 
     def __post_init__(self) -> None:
         for name, known in (("mode", get_args(Mode)), ("wedges", get_args(Wedges))):
@@ -97,7 +102,8 @@ class Framing:
         Raises:
             OctoscopeError: If a key or a value is unknown.
         """
-        return cls(**_known(cls, values))
+        known = _known(cls, values)
+        return cls(**known | {"levels": levels_from(known.get("levels"))})
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +229,9 @@ def place(image: np.ndarray, framing: Framing, layers: RetinaLayers | None = Non
     Raises:
         OctoscopeError: If `image` is not a grey picture.
     """
+    from octoscope.scans.borders import as_grey8, frame_border
+    from octoscope.scans.geometry import segment_retina
+
     grey = as_grey8(image)
     height, width = grey.shape
     crop: Box = (0, 0, height, width)
@@ -247,6 +256,8 @@ def frame_image(image: np.ndarray, framing: Framing) -> np.ndarray:
     Raises:
         OctoscopeError: If `image` is not a grey picture.
     """
+    from octoscope.scans.borders import as_grey8
+
     grey = as_grey8(image)
     return place(grey, framing).apply(grey)
 

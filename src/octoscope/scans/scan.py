@@ -27,6 +27,8 @@ class Scan:
         channels: Number of leading channels in `array`, 0 for plain grey.
         reduced: How many rows and columns of the file one of `array` stands for; 1 unless a
             smaller copy was asked for.
+        depth: Bits that the file says its whole numbers use, where their type holds more (12 in
+            16); None where it does not say.
     """
 
     array: np.ndarray
@@ -38,6 +40,7 @@ class Scan:
     visit_day: int | None = None
     channels: int = 0
     reduced: int = 1
+    depth: int | None = None
 
     @property
     def spatial_shape(self) -> tuple[int, ...]:

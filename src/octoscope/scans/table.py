@@ -81,8 +81,10 @@ class ScanTable:
             frame[column] = pd.Series(
                 [_text(v, strip=False) for v in frame[column].tolist()], dtype=object
             )
-        visit = pd.to_numeric(frame["visit"], errors="coerce")
-        visit = visit.where(np.abs(visit.astype(float)) < 2**31)
+        short = frame["visit"].map(lambda day: len(str(day)) < 40)  # endless digits are no number
+        visit = pd.to_numeric(frame["visit"].where(short), errors="coerce")
+        days = visit.astype(float)
+        visit = visit.where((np.abs(days) < 2**31) & (days == days.round()))
         _require(
             visit.notna() | frame["visit"].map(_text).isna(),
             frame,

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from octoscope.errors import OctoscopeError
+from octoscope.options.binding import check_fields
+from octoscope.options.limits import OutFolder, Resamples, Seed, Share, Within
 from octoscope.scans.framing import Framing
 from octoscope.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from octoscope.scans.table import ScanTable
 
 CAM_METHODS = (
     "gradcam",
@@ -19,6 +24,9 @@ CAM_METHODS = (
     "eigencam",
     "eigengradcam",
 )
+
+Severity = Annotated[float, Within(0, 1, open_below=True)]
+Count = Annotated[int, Within(1, 1_000_000)]
 
 
 @dataclass(frozen=True)
@@ -32,14 +40,50 @@ class PhantomSettings:
         width: A-scans of a B-scan.
         seed: Seed of everything drawn.
         severity: Interval from which the severity of each diseased patient is drawn, in [0, 1].
+        shortcut: An artefact to plant in the scans of one class, recorded in the manifest.
+        shortcut_label: The class it is tied to.
+        shortcut_strength: Share of that class's scans that carry it.
     """
 
-    patients: int = 64
-    scans_per_patient: int = 5
-    height: int = 256
-    width: int = 384
-    seed: int = 0
-    severity: tuple[float, float] = (0.3, 1.0)
+    patients: Annotated[int, Within(12, 100_000)] = 64
+    scans_per_patient: Annotated[int, Within(1, 10_000)] = 5
+    height: Annotated[int, Within(64, 4096)] = 256
+    width: Annotated[int, Within(64, 8192)] = 384
+    seed: Seed = 0
+    severity: tuple[Severity, Severity] = (0.3, 1.0)
+    shortcut: Literal["marker", "border", "size", "device"] | None = None
+    shortcut_label: Literal["CNV", "DME", "DRUSEN", "NORMAL"] = "DME"
+    shortcut_strength: Share = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "phantom")
+        if self.severity[0] > self.severity[1]:
+            raise OctoscopeError(
+                f"severity must be an interval, the lower end first, not {list(self.severity)}"
+            )
+
+    def write(self, out: Path, workers: int | None = None) -> ScanTable:
+        """Write these phantoms to a folder, or find them written already.
+
+        Raises:
+            OctoscopeError: If `out` holds something else.
+        """
+        from octoscope.scans.phantom import Shortcut, write_study
+
+        planted = None
+        if self.shortcut is not None:
+            planted = Shortcut(self.shortcut, self.shortcut_label, self.shortcut_strength)
+        return write_study(
+            out,
+            patients=self.patients,
+            scans_per_patient=self.scans_per_patient,
+            height=self.height,
+            width=self.width,
+            seed=self.seed,
+            severity=self.severity,
+            shortcut=planted,
+            workers=workers,
+        )
 
 
 @dataclass(frozen=True)
@@ -53,7 +97,10 @@ class ExplainSettings:
     """
 
     methods: tuple[str, ...] = CAM_METHODS
-    panels: int = 3
+    panels: Annotated[int, Within(0, 1000)] = 3
+
+    def __post_init__(self) -> None:
+        check_fields(self, "explain")
 
 
 @dataclass(frozen=True)
@@ -80,24 +127,19 @@ class TrustSettings:
     """
 
     run: bool = True
-    scans: int = 64
-    steps: int = 10
+    scans: Count = 64
+    steps: Count = 10
     baseline: Literal["blur", "mean", "retina"] = "blur"
-    sanity_scans: int = 16
-    stages: int = 4
-    stability_scans: int = 16
-    draws: int = 4
-    most_passes: int = 64
+    sanity_scans: Count = 16
+    stages: Annotated[int, Within(2, 1000)] = 4
+    stability_scans: Count = 16
+    draws: Count = 4
+    most_passes: Annotated[int, Within(0)] = 64
     probes: bool = True
     twin: bool = False
 
     def __post_init__(self) -> None:
-        least = {"stages": 2, "most_passes": 0}
-        for name in ("scans", "steps", "sanity_scans", "stages", "stability_scans", "draws",
-                     "most_passes"):  # fmt: skip
-            value, fewest = getattr(self, name), least.get(name, 1)
-            if value < fewest:
-                raise OctoscopeError(f"trust: {name} {value} is too few; use {fewest} or more")
+        check_fields(self, "trust")
 
 
 @dataclass(frozen=True)
@@ -110,6 +152,7 @@ class StudyConfig:
             or ``studies/NAME-DATA`` for data of your own.
         data: Folder or table of scans; without it, phantoms are made.
         layout: Layout of `data`; ``auto`` recognises it and says so.
+        columns: Which column of a table is which, as in ``path=file_name,label=Disease``.
         on_overlap: What to do with patients that stand in several splits: stop (``error``), drop
             them from training (``move``), or go on (``allow``, printed in red in the report).
         unknown_patients: Scans without a patient id are ``grouped`` as one patient per class, or
@@ -125,17 +168,18 @@ class StudyConfig:
     """
 
     name: str = "study"
-    out: Path | None = None
+    out: OutFolder | None = None
     data: Path | None = None
     layout: str = "auto"
+    columns: str | None = None
     on_overlap: Literal["error", "move", "allow"] = "error"
-    split_seed: int = 0
+    split_seed: Seed = 0
     unknown_patients: Literal["grouped", "distinct"] = "grouped"
     phantom: PhantomSettings = field(default_factory=PhantomSettings)
     framing: Framing = field(default_factory=Framing)
     models: tuple[Recipe, ...] = ()
-    seeds: tuple[int, ...] = (0,)
-    resamples: int = 2000
+    seeds: tuple[Seed, ...] = (0,)
+    resamples: Resamples = 2000
     explain: ExplainSettings = field(default_factory=ExplainSettings)
     trust: TrustSettings = field(default_factory=TrustSettings)
 
@@ -148,10 +192,21 @@ class StudyConfig:
         return Path("studies") / f"{self.name}{data}"
 
     def __post_init__(self) -> None:
+        check_fields(self, "study")
+        if self.name.strip(".") == "" or set(self.name) & set("/\\:") or len(self.name) > 100:
+            raise OctoscopeError(
+                f'name "{self.name[:100]}" cannot name a folder; use 1 to 100 letters, digits, '
+                "hyphens …, and `out` for a path"
+            )
         if not self.models:
             object.__setattr__(self, "models", (Recipe(),))  # frozen; __init__ is the one writer
         if not self.seeds:
             raise OctoscopeError("seeds: is empty; name at least one")
+        if len(self.seeds) > 1000:
+            raise OctoscopeError(f"seeds: {len(self.seeds)} are too many; name at most 1000")
+        for seed in self.seeds:
+            if self.seeds.count(seed) > 1:
+                raise OctoscopeError(f"seeds: {seed} stands twice; name each seed once")
         names = [recipe.model for recipe in self.models]
         for name in names:
             if names.count(name) > 1:

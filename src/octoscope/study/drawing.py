@@ -11,7 +11,7 @@ from octoscope.attribution.registry import METHODS
 from octoscope.errors import OctoscopeError, did_you_mean
 from octoscope.files import atomic_path
 from octoscope.naming import file_name
-from octoscope.progress import console
+from octoscope.progress import tell
 from octoscope.report.figures.comparison import Row, Seen, comparison_png
 from octoscope.report.figures.heads import Heads, heads_png
 from octoscope.report.figures.panel import panel_png
@@ -89,11 +89,6 @@ class Wish:
     def crossed(self) -> tuple[str, ...]:
         """Keys of the methods of the ``models`` figure."""
         return named(self.methods if self.across is None else self.across)[0]
-
-
-def tell(sentence: str) -> None:
-    """Print a sentence for a person to read."""
-    console.print(sentence, highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(eq=False)

@@ -15,6 +15,7 @@ from torch import Tensor
 from octoscope.attribution.registry import METHODS
 from octoscope.attribution.store import MapStore
 from octoscope.data.cache import ScanCache
+from octoscope.errors import OctoscopeError
 from octoscope.evaluation.predict import predict
 from octoscope.models.classifier import Classifier
 from octoscope.scans.geometry import RetinaLayers, segment_retina
@@ -25,9 +26,10 @@ from octoscope.study.evaluate import rows_of
 from octoscope.study.folder import RunFolder
 from octoscope.study.spread import spread
 from octoscope.study.stored import StoredMaps, as_images
-from octoscope.study.subject import split_of
+from octoscope.study.subject import split_of, subject_of
 from octoscope.study.trust_costs import too_slow
 from octoscope.trust.metric import Metric
+from octoscope.trust.probes.probe import Subject
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +38,8 @@ class Examined:
 
     Attributes:
         run: A finished and explained run.
-        cache: The cache of its study.
+        cache: The cache of its study, or of an external test set; its classes stand in the order
+            of the model's logits.
         settings: How much is measured.
         methods: The methods in the store, nulls among them, one map per scan each.
         device: Where the model runs.
@@ -62,8 +65,29 @@ class Examined:
 
     @cached_property
     def rows(self) -> np.ndarray:
-        """All validation scans."""
-        return rows_of(self.cache, "val")
+        """All scans of the split that the run is examined on."""
+        return rows_of(self.cache, self.run.split)
+
+    @cached_property
+    def subject(self) -> Subject:
+        """The run as the shortcut probes examine it."""
+        return subject_of(
+            self.cache,
+            self.predict,
+            self.classifier.classes,
+            split=self.run.split,
+            training=self.study_cache,
+        )
+
+    @cached_property
+    def study_cache(self) -> ScanCache | None:
+        """The cache that the model was trained on, None if it is not beside the run."""
+        if not self.run.external:
+            return self.cache
+        try:
+            return self.run.open_cache()
+        except OctoscopeError:
+            return None
 
     @cached_property
     def slow(self) -> dict[str, str]:
@@ -77,7 +101,7 @@ class Examined:
         return tuple(name for name in self.methods if name not in self.slow)
 
     def some(self, most: int) -> np.ndarray:
-        """Return at most so many validation scans, spread over classes and patients."""
+        """Return at most so many of its scans, spread over classes and patients."""
         labels = self.table.frame["label"].to_numpy()[self.rows]
         return self.rows[spread(labels, self.patients(self.rows), most)]
 
@@ -125,8 +149,8 @@ class Examined:
 
     @property
     def zones(self) -> np.ndarray:
-        """The anatomy zone of every pixel of all validation scans, (B, H, W) uint8."""
-        return _zones(self.cache)
+        """The anatomy zone of every pixel of all its scans, (B, H, W) uint8."""
+        return _zones(self.cache, self.run.split)
 
     def identity(self, rows: np.ndarray) -> dict[str, Any]:
         """Return the columns of a score table that say what a row is of."""
@@ -158,9 +182,9 @@ class Examined:
 
 
 @lru_cache(maxsize=2)
-def _zones(cache: ScanCache) -> np.ndarray:
-    """Return the zones of the validation scans, which are the same for all models."""
-    scans = split_of(cache, "val")
+def _zones(cache: ScanCache, split: str) -> np.ndarray:
+    """Return the zones of the scans of a split, which are the same for all models."""
+    scans = split_of(cache, split)
     pairs = zip(scans.layers, scans.images, strict=True)
     return np.stack([frame_zones(layers, image, cache.framing.fill) for layers, image in pairs])
 

@@ -1,4 +1,4 @@
-"""Explain a trained model on the validation scans: maps in a store, and where their mass lies."""
+"""Explain a trained model on the scans of a split: maps in a store, and where their mass lies."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from octoscope.files import write_json
 from octoscope.models.classifier import Classifier
 from octoscope.progress import console, track
 from octoscope.scans.geometry import segment_retina
-from octoscope.study.evaluate import evaluate_run, rows_of
+from octoscope.study.evaluate import in_order_of_model, measure_run, rows_of
 from octoscope.study.explainable import AXES
 from octoscope.study.folder import RunFolder
+from octoscope.study.made_by import made_by, maps_about
+from octoscope.study.maps import clear_outdated
 from octoscope.study.ranks import ALONE, PATIENCE, Ranks
 from octoscope.study.stored import StoredMaps, as_images
 from octoscope.trust.lesions import score_localisation
@@ -42,7 +44,7 @@ def explain_run(
     ranks: Ranks = ALONE,
     strict: bool = True,
 ) -> str:
-    """Map every validation scan for its predicted class and score where the mass lies.
+    """Map every scan of the run's split for its predicted class and score where the mass lies.
 
     Writes ``maps.zarr`` (rows are rows of the cache; those that are there are not made again)
     and, where scans have lesion masks, ``scores.parquet`` and ``localisation.json``.
@@ -50,8 +52,8 @@ def explain_run(
     Several processes may share the maps; the first of them waits for the others and scores.
 
     Args:
-        run: A finished run.
-        cache: The cache of its study.
+        run: A finished run; its `split` says which scans, and `results` where the maps go.
+        cache: The cache of its study, or of an external test set.
         methods: Registry keys or families; of a family, what is not defined is left out.
         resamples: Bootstrap resamples of the patients.
         precision: Of the store; None for that of the store that is there, or float16.
@@ -70,14 +72,17 @@ def explain_run(
     """
     if batch_size < 1:
         raise OctoscopeError(f"batch_size: {batch_size} is no number of scans; use 1 or more")
-    rows = rows_of(cache, "val")
+    rows = rows_of(cache, run.split)
     classifier = Classifier.load(run.model).to(ranks.device())
+    cache = in_order_of_model(cache, classifier, run.name)
     names = _defined(classifier, methods, strict=strict, said=ranks.first)
+    about = maps_about(run, cache)
+    clear_outdated(run.maps, about)
     store = MapStore.create(
         run.maps,
         len(cache),
         precision=precision,
-        about={"model": run.digest, "cache": cache.digest},
+        about=about,
     )
     for name in names:
         if "maps" in METHODS[name].needs:  # with other methods it is another map
@@ -89,8 +94,8 @@ def explain_run(
         return f"process {ranks.rank + 1} of {ranks.world} has written its maps"
     if names:
         ranks.wait(_scans_left(store, rows, names), "scans", patience=max(PATIENCE, 10 * slowest))
-    if not run.predictions("val").exists():
-        evaluate_run(run, cache, resamples=resamples)
+    if not run.predictions(run.split).exists():
+        measure_run(run, cache, split=run.split, resamples=resamples)
     whole = [name for name in names if not METHODS[name].parts]  # one map per scan
     said = _score(run, store, cache, rows, whole, resamples)
     return said or f"{len(rows)} scans × {len(names)} methods"
@@ -171,14 +176,16 @@ def _score(
     """
     if cache.masks is None:
         return ""
-    predictions = read_predictions(run.predictions("val")).set_index("scan")
+    predictions = read_predictions(run.predictions(run.split)).set_index("scan")
     predictions = predictions.loc[cache.table.frame["path"].iloc[rows]]
     right = (predictions["label"] == predictions["predicted"]).to_numpy()
     ill = cache.masks[rows].any(axis=(1, 2)) & cache.has_mask[rows]
     scored = rows[right & ill]
     counts = {"scored": len(scored), "left_out_as_wrong": int((ill & ~right).sum())}
+    settings = {"methods": list(methods), "resamples": resamples}
     if not len(scored) or not methods:
-        write_json(run.localisation, counts)
+        run.scores.unlink(missing_ok=True)  # of other methods or labels
+        write_json(run.localisation, {**counts, **made_by(run, cache, settings)})
         return ""
     info = run.info
     table = cache.table.rows(scored)
@@ -202,6 +209,7 @@ def _score(
         {
             **counts,
             **{chance: frame.to_dict("records") for chance, frame in summaries.items()},
+            **made_by(run, cache, settings, run.scores),
         },
     )
     whole = summaries["frame"][summaries["frame"]["lesion"] == "any"]

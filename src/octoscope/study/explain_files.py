@@ -7,13 +7,20 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from octoscope.attribution.registry import METHODS
 from octoscope.errors import OctoscopeError
-from octoscope.study.drawing import HEADS, Drawing, Wish, tell
+from octoscope.progress import tell
+from octoscope.study.drawing import HEADS, Drawing, Wish
 from octoscope.study.explained import Model, named
 from octoscope.study.folder import RunFolder
 from octoscope.study.lesion_masks import LesionMasks
 from octoscope.study.occluded import OCCLUSION
+from octoscope.study.scan_files import scan_files
+
+MOST = 40
+"""Scans that are drawn of one folder, unless more are asked for."""
 
 
 def explain_files(runs: Sequence[RunFolder], images: Sequence[Path], wish: Wish) -> Iterator[Path]:
@@ -49,6 +56,34 @@ def explain_files(runs: Sequence[RunFolder], images: Sequence[Path], wish: Wish)
         failed = "; ".join(drawing.failures)
         many = f"{len(drawing.failures)} failures with {len(images)} scans: "
         raise OctoscopeError((many if len(drawing.failures) > 1 else "") + failed)
+
+
+def scans_to_draw(places: Sequence[Path], most: int = MOST) -> list[Path]:
+    """Return the scans that files and folders stand for, of each folder at most so many.
+
+    Args:
+        places: Files, and folders with all scans below them.
+        most: Scans of a folder; of more, as many are taken evenly in the order of their names.
+
+    Raises:
+        OctoscopeError: If a folder holds no scans.
+    """
+    if most < 1:
+        raise OctoscopeError(f"most: {most} is no number of scans; use 1 or more")
+    chosen: list[Path] = []
+    for place, found in zip(places, scan_files(places), strict=True):
+        for note in found.notes:
+            tell(note)
+        paths = found.paths
+        if found.listed and len(paths) > most:
+            even = np.linspace(0, len(paths) - 1, most).round().astype(int)
+            paths = tuple(paths[one] for one in even)
+            tell(
+                f"{place}: holds {len(found.paths):,} scans, of which {most:,} are drawn, evenly "
+                f"taken; --most {len(found.paths)} draws all"
+            )
+        chosen += paths
+    return chosen
 
 
 def _require_writable(out: Path) -> None:

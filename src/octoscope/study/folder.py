@@ -10,6 +10,8 @@ from typing import Any
 from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
 from octoscope.files import read_json
+from octoscope.study.stage import read_object
+from octoscope.training.saved import model_is_there, require_own_model
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class StudyFolder:
         return sorted(
             path.parent
             for path in self.path.glob("runs/*/run.json")
-            if read_json(path).get("finished")
+            if read_object(path).get("finished") is True
         )
 
 
@@ -91,16 +93,49 @@ class RunFolder:
         """Take a folder that holds a finished run.
 
         Raises:
-            OctoscopeError: If it is no run, or one that is not finished.
+            OctoscopeError: If it is no run, one that is not finished, or its model is gone, damaged
+                or exchanged.
         """
         if not (path / "run.json").is_file():
             raise OctoscopeError(
                 f"{path}: holds no trained model (run.json is missing); "
                 "give a folder such as STUDY/runs/MODEL-seed0"
             )
-        if not read_json(path / "run.json").get("finished"):
+        record = read_json(path / "run.json")
+        if not isinstance(record, dict) or record.get("finished") is not True:
             raise OctoscopeError(f"{path}: its training is not finished; run the study again")
+        if not model_is_there(path):
+            raise OctoscopeError(
+                f"{path / 'model'}: a file is missing or empty; run the same study or training "
+                "again, which writes it anew from the best checkpoint"
+            )
+        require_own_model(path, record)
         return cls(path)
+
+    @property
+    def split(self) -> str:
+        """The split that the run is explained and examined on."""
+        return "val"
+
+    @property
+    def scans(self) -> str:
+        """What the scans of that split are called in sentences."""
+        return "validation scans"
+
+    @property
+    def results(self) -> Path:
+        """Where maps, scores and trust card lie."""
+        return self.path
+
+    @property
+    def external(self) -> dict[str, str]:
+        """Name and place of the external test set it is examined on, empty if there is none."""
+        return {}
+
+    @property
+    def stages(self) -> Path:
+        """The folder whose stages remember what was measured."""
+        return self.study.path
 
     @property
     def study(self) -> StudyFolder:
@@ -122,9 +157,21 @@ class RunFolder:
         """Open the cache the run was trained on.
 
         Raises:
-            OctoscopeError: If it is gone or has changed.
+            OctoscopeError: If it is gone or has changed, or the run does not say which it is.
         """
-        return ScanCache.open(self.study.cache, self.info["cache_digest"])
+        if not self.study.cache.is_dir():
+            raise OctoscopeError(
+                f"{self.path}: the scans that it was trained on are not beside it "
+                f"({self.study.cache} is missing); put the run back into STUDY/runs or run the "
+                "study again, or evaluate it on scans from elsewhere with --data"
+            )
+        digest = self.info.get("cache_digest")
+        if not isinstance(digest, str):
+            raise OctoscopeError(
+                f"{self.path / 'run.json'}: does not say which scans it was trained on; run the "
+                "study again"
+            )
+        return ScanCache.open(self.study.cache, digest)
 
     @property
     def digest(self) -> str:
@@ -148,17 +195,17 @@ class RunFolder:
     @property
     def maps(self) -> Path:
         """The store of attribution maps."""
-        return self.path / "maps.zarr"
+        return self.results / "maps.zarr"
 
     @property
     def scores(self) -> Path:
         """The scores of the maps, one row per scan, method and metric."""
-        return self.path / "scores.parquet"
+        return self.results / "scores.parquet"
 
     @property
     def localisation(self) -> Path:
         """The scores' summary, with intervals and sentences."""
-        return self.path / "localisation.json"
+        return self.results / "localisation.json"
 
     @property
     def panels(self) -> Path:
@@ -168,13 +215,13 @@ class RunFolder:
     @property
     def trust(self) -> Path:
         """The trust card: scoreboard, probes and verdict."""
-        return self.path / "trust.json"
+        return self.results / "trust.json"
 
     @property
     def trust_scores(self) -> Path:
         """All scores that the card rests on, one row per scan, method and metric."""
-        return self.path / "trust.parquet"
+        return self.results / "trust.parquet"
 
     def trust_part(self, name: str) -> Path:
         """Return where one part of the measurements is kept, such as ``probes.json``."""
-        return self.path / "trust" / name
+        return self.results / "trust" / name

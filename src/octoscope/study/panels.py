@@ -9,8 +9,8 @@ import pandas as pd
 
 from octoscope.data.cache import ScanCache
 from octoscope.evaluation.predictions import PROBABILITY, read_predictions
-from octoscope.files import write_json
 from octoscope.study.folder import RunFolder
+from octoscope.study.stage import write_if_new
 
 PLACES = {"easiest": 0.0, "hardest": 1.0, "median": 0.5}
 
@@ -44,7 +44,7 @@ def write_panels(runs: Sequence[RunFolder], cache: ScanCache, per_class: int) ->
             }
             for scan, reason in chosen
         ]
-        write_json(run.panels, panels)
+        write_if_new(run.panels, panels)
 
 
 def choose(

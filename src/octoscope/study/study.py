@@ -1,38 +1,41 @@
 """A study: from scans to a report, in stages that are done once.
 
-``table → audit → cache → train → evaluate → explain → trust → report``. Every stage depends on the
-ones before it through digests, so that a changed option redoes what hangs on it and nothing else,
-and an interrupted study goes on where it stopped.
+``table → audit → cache → train → evaluate → explain → trust → report``. What is asked for is first
+compared with what the folder holds (`octoscope.study.plan`); a study that cannot go on there is
+refused before anything is written. Every stage depends on the ones before it through digests, so
+that a changed option redoes what hangs on it and nothing else, and an interrupted study goes on
+where it stopped.
 """
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from octoscope.attribution.registry import METHODS, methods_named
 from octoscope.data.cache import ScanCache
+from octoscope.data.lock import exclusive
 from octoscope.errors import OctoscopeError, PatientOverlapError
-from octoscope.evaluation.terminal import said
-from octoscope.files import digest_of, read_json, write_json
-from octoscope.models.network import require_known
+from octoscope.files import digest_of, write_json
 from octoscope.progress import console
-from octoscope.report import build_report
 from octoscope.scans.audit import audit
 from octoscope.scans.layouts import load_table
-from octoscope.scans.phantom import write_study
 from octoscope.scans.splits import ready_splits
 from octoscope.scans.table import ScanTable
 from octoscope.study.config import StudyConfig
-from octoscope.study.evaluate import evaluate_run
-from octoscope.study.explain import explain_run
 from octoscope.study.explainable import require_defined
 from octoscope.study.folder import RunFolder, StudyFolder
-from octoscope.study.panels import write_panels
+from octoscope.study.made_by import code_of, rows_digest
+from octoscope.study.plan import (
+    Plan,
+    plan_study,
+    rebuilt_cache,
+    require_buildable,
+    require_possible,
+)
 from octoscope.study.provenance import provenance
-from octoscope.study.stage import Stage
-from octoscope.study.trust import NULLS, trust_runs
+from octoscope.study.results import finish
+from octoscope.study.stage import Stage, content_digest, read_object
 from octoscope.training.recipe import Recipe
 from octoscope.training.supervised import train
 
@@ -45,41 +48,26 @@ def run_study(config: StudyConfig, *, until: str = "report") -> Path:
         until: The last stage: ``train`` or ``report``.
 
     Raises:
-        OctoscopeError: For every fault in data or options, naming it.
+        OctoscopeError: For every fault in data or options, naming it, and if the folder holds
+            models of other scans, splits, framing or recipes; nothing in it is changed then.
     """
-    methods_named(config.explain.methods)  # a mistyped name is said now, not after the training
-    for recipe in config.models:
-        require_known(recipe.model)
+    require_possible(config)
     folder = StudyFolder(config.folder)
     table = prepare_table(config)
-    _require_own(folder, table)
-    table = _audit(folder, table, config)
-    _describe(folder, config, table)
+    plan = plan_study(config, table)
+    require_buildable(plan)
     if until != "train":
         require_defined(config, len(table.classes))
-    cache = ScanCache.build(table, config.framing, folder.cache)
-    runs = [
-        _train(folder, cache, replace(recipe, seed=seed))
-        for recipe in config.models
-        for seed in config.seeds
-    ]
+    audited = _audited(plan)
+    with exclusive(folder.path / ".study.lock", f"preparing {folder.path}"):
+        plan = plan_study(config, table)  # another process may have been faster
+        with rebuilt_cache(plan):
+            cache = _prepared(plan, audited, until)
+    runs = [_train(plan, cache, recipe) for recipe in plan.recipes]
     if until == "train":
         return folder.path
-    for run in runs:
-        _evaluate(run, cache, config)
-    for run in runs:
-        _explain(run, cache, config)
-    if config.trust.run:
-        trust_runs(
-            runs,
-            cache,
-            config.explain.methods,
-            config.trust,
-            resamples=config.resamples,
-            strict=False,
-        )
-    write_panels(runs, cache, config.explain.panels)
-    return _report(folder)
+    with exclusive(folder.path / ".results.lock", f"at the results of {folder.path}"):
+        return finish(folder, runs, cache, config)
 
 
 def prepare_table(config: StudyConfig) -> ScanTable:
@@ -88,10 +76,17 @@ def prepare_table(config: StudyConfig) -> ScanTable:
     Raises:
         OctoscopeError: If there are no scans, or patients stand in several splits.
     """
+    folder = StudyFolder(config.folder)
     if config.data is None:
-        table = write_study(StudyFolder(config.folder).phantoms, **asdict(config.phantom))
+        _require_phantoms_are_its_own(folder, config)
+        table = config.phantom.write(folder.phantoms)
     else:
-        table = load_table(config.data, config.layout)
+        if not config.data.exists() and "root" in read_object(folder.config):
+            raise OctoscopeError(
+                f"{config.data}: no such file or folder; if the scans of {folder.path} were moved, "
+                "say where they are now with --data"
+            )
+        table = load_table(config.data, config.layout, config.columns)
     return ready_splits(
         table,
         seed=config.split_seed,
@@ -100,63 +95,66 @@ def prepare_table(config: StudyConfig) -> ScanTable:
     )
 
 
-def _require_own(folder: StudyFolder, table: ScanTable) -> None:
-    """Refuse a folder that holds the study of other scans."""
-    root = str(table.root.resolve())
-    if folder.config.exists() and (former := read_json(folder.config)["root"]) != root:
+def _require_phantoms_are_its_own(folder: StudyFolder, config: StudyConfig) -> None:
+    """Refuse to write phantoms into the study of other scans, or others into a phantom study."""
+    about = read_object(folder.config)
+    former = about.get("config")
+    if folder.phantoms.exists() or not isinstance(former, dict):
+        return  # what is there is compared with what is asked for when it is read
+    if former.get("data") is not None:
         raise OctoscopeError(
-            f"{folder.path}: holds the study of {former}, not of {root}; "
-            "choose another folder with --out"
+            f"{folder.path}: holds the study of {about.get('root')}, not of phantoms; name its "
+            "scans with --data, or choose another folder with --out"
+        )
+    if digest_of(former.get("phantom")) != digest_of(asdict(config.phantom)):
+        raise OctoscopeError(
+            f"{folder.path}: holds the study of phantoms written with other options; choose "
+            "another folder with --out"
         )
 
 
-def _describe(folder: StudyFolder, config: StudyConfig, table: ScanTable) -> None:
-    """Say what was assumed, and write what the study is."""
-    for note in table.notes:
-        colour = "red" if note.startswith("OVERRIDE") else "dim"
-        console.print(f"· {note}", style=colour, highlight=False, markup=False)
-    described = {
-        "name": config.name,
-        "root": str(table.root.resolve()),
-        "layout": table.layout,
-        "classes": table.classes,
-        "notes": table.notes,
-        "table_digest": table.digest(),
-        "config": asdict(config),
-    }
-    key = digest_of(described)
-    if folder.config.exists() and read_json(folder.config).get("key") == key:
-        return  # what is there was made by the version that it names
-    table.save(folder.table)
-    write_json(folder.config, {"key": key, **described, "provenance": provenance()})
+@dataclass(frozen=True)
+class Audited:
+    """The audit of a table, before it is written.
+
+    Attributes:
+        inputs: What it hangs on.
+        content: Content of audit.json.
+        table: The table; with a note for every error that was overridden.
+    """
+
+    inputs: dict[str, Any]
+    content: dict[str, Any]
+    table: ScanTable
 
 
-def _audit(folder: StudyFolder, table: ScanTable, config: StudyConfig) -> ScanTable:
-    """Audit the scans and stop at what would make every later number false.
-
-    Returns:
-        The table; with a note for every error that was overridden.
+def _audited(plan: Plan) -> Audited:
+    """Audit the scans, or read the audit that is there; stop at what would make numbers false.
 
     Raises:
         PatientOverlapError: If copies of a scan stand in several splits and that is not allowed.
     """
-
-    def work() -> str:
-        found = audit(table)
-        write_json(folder.audit, found.to_dict())
-        for finding in found.findings:
-            if finding.level != "info":
-                line = f"  {finding.level}: {finding.sentence}"
+    table, folder = plan.table, plan.folder
+    inputs = {
+        "table": table.digest(),
+        "rows": rows_digest(table),
+        "files": [_stamp(path) for path in table.paths],
+        "code": code_of("audit"),
+    }
+    content: dict[str, Any] = {}
+    if Stage(folder.path, "audit").is_done(inputs, [folder.audit]):
+        content = read_object(folder.audit)
+    if not content:
+        content = audit(table).to_dict()
+        for finding in content["findings"]:
+            if finding["level"] != "info":
+                line = f"  {finding['level']}: {finding['sentence']}"
                 console.print(line, style="yellow", highlight=False, markup=False)
-        return f"{len(table)} scans, {len(found.findings)} findings"
-
-    inputs = {"table": table.digest(), "files": [_stamp(path) for path in table.paths]}
-    Stage(folder.path, "audit").run(inputs, [folder.audit], work)
-    findings = read_json(folder.audit)["findings"]
-    errors = [finding["sentence"] for finding in findings if finding["level"] == "error"]
-    if errors and config.on_overlap != "allow":
+    errors = [one["sentence"] for one in content["findings"] if one["level"] == "error"]
+    if errors and plan.config.on_overlap != "allow":
         raise PatientOverlapError(f"{table.root}: {errors[0]}")
-    return table.noting(*(f"OVERRIDE: {sentence}" for sentence in errors))
+    noted = table.noting(*(f"OVERRIDE: {sentence}" for sentence in errors))
+    return Audited(inputs, content, noted)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
@@ -168,62 +166,77 @@ def _stamp(path: Path) -> tuple[int, int] | None:
     return status.st_size, status.st_mtime_ns
 
 
-def _train(folder: StudyFolder, cache: ScanCache, recipe: Recipe) -> RunFolder:
-    """Train one model with one seed, or find it trained."""
-    path = folder.run(recipe.model, recipe.seed)
-    train(cache, recipe, path)
-    return RunFolder.open(path)
-
-
-def _evaluate(run: RunFolder, cache: ScanCache, config: StudyConfig) -> None:
-    """Evaluate a run on validation."""
+def _prepared(plan: Plan, audited: Audited, until: str) -> ScanCache:
+    """Write audit, cache and description of a study that is not refused, each if it is new."""
+    folder, table = plan.folder, audited.table
 
     def work() -> str:
-        metrics = evaluate_run(run, cache, resamples=config.resamples)
-        value = said(metrics["overall"]["balanced_accuracy"])
-        return f"balanced accuracy {value} on {metrics['n_patients']} validation patients"
+        write_json(folder.audit, audited.content)
+        return f"{len(table)} scans, {len(audited.content['findings'])} findings"
 
-    Stage(run.study.path, f"evaluate {run.name}").run(
-        {"model": run.digest, "cache": cache.digest, "resamples": config.resamples},
-        [run.metrics("val"), run.predictions("val")],
-        work,
-    )
-
-
-def _explain(run: RunFolder, cache: ScanCache, config: StudyConfig) -> None:
-    """Explain a run on validation."""
-
-    def work() -> str:
-        write_json(run.study.methods, {name: METHODS[name].about() for name in METHODS})
-        return explain_run(run, cache, methods, resamples=config.resamples, strict=False)
-
-    methods = list(config.explain.methods)
-    if config.trust.run:
-        methods += [name for name in NULLS if name not in methods]
-
-    Stage(run.study.path, f"explain {run.name}").run(
-        {
-            "model": run.digest,
-            "cache": cache.digest,
-            "methods": methods,
-            "resamples": config.resamples,
-        },
-        [run.maps, *([] if cache.masks is None else [run.localisation])],
-        work,
-    )
+    Stage(folder.path, "audit").run(audited.inputs, [folder.audit], work)
+    if plan.moved_from is not None:
+        console.print(
+            f"· the scans have moved from {plan.moved_from} to {table.root.resolve()}; they are "
+            "the same",
+            style="dim", highlight=False, markup=False,
+        )  # fmt: skip
+    for note in table.notes:
+        colour = "red" if note.startswith("OVERRIDE") else "dim"
+        console.print(f"· {note}", style=colour, highlight=False, markup=False)
+    cache = ScanCache.build(table, plan.config.framing, folder.cache)
+    _describe(plan, table, cache, until)
+    return cache
 
 
-def _report(folder: StudyFolder) -> Path:
-    """Write the report, unless nothing that it shows has changed."""
-
-    def work() -> str:
-        build_report(folder.path)
-        return f"{folder.report} ({folder.report.stat().st_size / 2**20:.1f} MB)"
-
-    inputs = {
-        str(path.relative_to(folder.path)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for pattern in ("*.json", "runs/*/*.json*", "runs/*/*.parquet", "runs/*/log.csv")
-        for path in sorted(folder.path.glob(pattern))
+def _describe(plan: Plan, table: ScanTable, cache: ScanCache, until: str) -> None:
+    """Write what the study is, unless that is what its folder says."""
+    folder, there = plan.folder, read_object(plan.folder.config)
+    settings: dict[str, Any] = asdict(plan.config)
+    if until == "train" and isinstance(there.get("config"), dict):
+        settings, until = _with_models(there["config"], settings), there.get("until", until)
+    described = {
+        "name": settings["name"],
+        "root": str(table.root.resolve()),
+        "layout": table.layout,
+        "classes": table.classes,
+        "notes": table.notes,
+        "table_digest": table.digest(),
+        "cache_digest": cache.digest,
+        "until": until,
+        "config": settings,
     }
-    Stage(folder.path, "report").run(inputs, [folder.report], work)
-    return folder.report
+    key = digest_of({**described, "rows": rows_digest(table)})
+    said = {name: there.get(name) for name in described}
+    same = there.get("key") == key and digest_of(said) == digest_of(described)
+    whole = there.get("table_file") == content_digest(folder.table) is not None
+    if same and whole:
+        return  # what is there was made by the version that it names
+    table.save(folder.table)
+    write_json(
+        folder.config,
+        {
+            "key": key,
+            **described,
+            "table_file": content_digest(folder.table),
+            "provenance": provenance(),
+        },
+    )
+
+
+def _with_models(there: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+    """Return the settings of a study to whose models those of a `train` were added.
+
+    `train` knows models and seeds alone: the other settings of a study stay what they are.
+    """
+    models = list(there.get("models") or [])
+    known = {model.get("model") for model in models if isinstance(model, dict)}
+    added = [model for model in asked["models"] if model["model"] not in known]
+    return {**asked, **there, "models": [*models, *added]}
+
+
+def _train(plan: Plan, cache: ScanCache, recipe: Recipe) -> RunFolder:
+    """Train one model with one seed, or find it trained."""
+    path = plan.folder.run(recipe.model, recipe.seed)
+    train(cache, recipe, path, allow_overlap=plan.config.on_overlap == "allow")
+    return RunFolder.open(path)

@@ -20,15 +20,16 @@ from octoscope.attribution.registry import METHODS, methods_for, methods_named, 
 from octoscope.attribution.store import MapStore
 from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
-from octoscope.files import digest_of, read_json, write_json
+from octoscope.files import read_json, write_json
 from octoscope.models.classifier import Classifier
 from octoscope.study.config import TrustSettings
-from octoscope.study.evaluate import rows_of
+from octoscope.study.evaluate import in_order_of_model, rows_of
 from octoscope.study.examined import Examined, whole_methods
 from octoscope.study.explain import explain_run
 from octoscope.study.explainable import AXES
 from octoscope.study.folder import RunFolder, StudyFolder
-from octoscope.study.stage import Stage
+from octoscope.study.made_by import code_of, made_by, maps_about, rows_digest
+from octoscope.study.stage import Stage, read_object, write_if_new
 from octoscope.study.trust_card import card_of
 from octoscope.study.trust_models import between_models, seeds_of
 from octoscope.study.trust_parts import TASKS, Task
@@ -47,15 +48,15 @@ def trust_runs(
     resamples: int = 2000,
     strict: bool = True,
 ) -> None:
-    """Examine runs of one study on its validation scans and write their trust cards.
+    """Examine runs of one study on the scans of their split and write their trust cards.
 
-    Writes ``trust.json`` and ``trust.parquet`` into every run, and ``trust.json`` into the study:
-    how far the models agree. One run alone leaves the latter as it is, unless its model is another
-    by now.
+    Writes ``trust.json`` and ``trust.parquet`` into the results of every run. On validation scans,
+    also ``trust.json`` into the study: how far the models agree. One run alone leaves the latter as
+    it is, unless its model is another by now.
 
     Args:
         runs: Finished runs.
-        cache: The cache of their study.
+        cache: The cache of their study, or of one external test set in the frame of all of them.
         methods: Registry keys or families; the null maps are always among them.
         settings: How much is measured.
         resamples: Bootstrap resamples of the patients.
@@ -71,15 +72,16 @@ def trust_runs(
         names = ", ".join(str(path) for path in sorted(studies))
         raise OctoscopeError(f"the runs are of several studies ({names}); examine one at a time")
     for run in runs:
-        if run.info.get("cache_digest", cache.digest) != cache.digest:
+        if not run.external and run.info.get("cache_digest", cache.digest) != cache.digest:
             raise OctoscopeError(
                 f"{run.path}: was trained on other scans, labels or framing than the other runs; "
                 "examine it alone"
             )
+    elsewhere = any(run.split != "val" for run in runs)
     examined = [
         examine(run, cache, methods, settings, resamples=resamples, strict=strict) for run in runs
     ]
-    models = _between(examined)
+    models = {} if elsewhere else _between(examined)
     for one in examined:
         _write_card(one, seeds_of(models, one.run))
 
@@ -87,13 +89,13 @@ def trust_runs(
 def _between(examined: Sequence[Examined]) -> dict[str, Any]:
     """Compare the models and write what is found, or keep what was found of more models."""
     study = StudyFolder(examined[0].run.study.path)
-    if len(examined) == 1 and study.trust.is_file():
-        former: dict[str, Any] = read_json(study.trust)
+    former = read_object(study.trust)
+    if len(examined) == 1 and former:
         run = examined[0].run
         if former.get("digests", {}).get(run.name, run.digest) == run.digest:
             return former
     found = between_models(examined)
-    _write(study.trust, found)
+    write_if_new(study.trust, found)
     return found
 
 
@@ -108,6 +110,7 @@ def examine(
 ) -> Examined:
     """Measure every part of one run that is not there yet."""
     names = _with_nulls(run, methods, strict=strict)
+    cache = in_order_of_model(cache, Classifier.load(run.model), run.name)
     if not _explained(run, cache, names):
         explain_run(run, cache, names, resamples=resamples)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -129,11 +132,11 @@ def _with_nulls(run: RunFolder, methods: str | Sequence[str], *, strict: bool) -
 
 
 def _explained(run: RunFolder, cache: ScanCache, methods: Sequence[str]) -> bool:
-    """Say whether all maps of the validation scans are there, and scored where they can be."""
-    if not run.maps.exists() or not run.predictions("val").is_file():
+    """Say whether all maps of the scans of its split are there, and scored where they can be."""
+    if not run.maps.exists() or not run.predictions(run.split).is_file():
         return False
-    store, rows = MapStore.open(run.maps, read_only=True), rows_of(cache, "val")
-    if store.about != {"model": run.digest, "cache": cache.digest}:
+    store, rows = MapStore.open(run.maps, read_only=True), rows_of(cache, run.split)
+    if store.about != maps_about(run, cache):
         return False  # maps of another model: explaining will say so
     if not all(name in store.methods and store.written(name, rows).all() for name in methods):
         return False
@@ -162,6 +165,8 @@ def _measured(examined: Examined, name: str, task: Task) -> None:
     inputs = {
         "model": run.digest,
         "cache": examined.cache.digest,
+        "rows": rows_digest(examined.cache.table),
+        "code": code_of("trust"),
         "methods": list(examined.methods),
         "precision": MapStore.open(run.maps, read_only=True).precision,
         "settings": {key: settings[key] for key in task.uses},
@@ -171,7 +176,7 @@ def _measured(examined: Examined, name: str, task: Task) -> None:
         },
     }
     outputs = [block, scores] if task.scored else [block]
-    Stage(run.study.path, f"trust {run.name} {name}").run(inputs, outputs, work)
+    Stage(run.stages, f"trust {run.name} {name}").run(inputs, outputs, work)
 
 
 def _write_card(examined: Examined, seeds: dict[str, Any] | None) -> None:
@@ -189,13 +194,16 @@ def _write_card(examined: Examined, seeds: dict[str, Any] | None) -> None:
     scores = pd.concat(tables, ignore_index=True)
     # More methods may have been explained, and scored on lesions, than are examined.
     scores = scores[scores["method"].isin(examined.methods)].reset_index(drop=True)
-    if not run.trust_scores.is_file() or not read_scores(run.trust_scores).equals(scores):
+    if not _says(run.trust_scores, scores):
         save_scores(scores, run.trust_scores)
-    card = {**card_of(examined, scores, blocks), "seeds": seeds}
-    _write(run.trust, card)
+    settings = {**asdict(examined.settings), "resamples": examined.resamples}
+    about = made_by(run, examined.cache, settings, run.trust_scores)
+    write_if_new(run.trust, {**card_of(examined, scores, blocks), "seeds": seeds, **about})
 
 
-def _write(path: Path, content: Any) -> None:
-    """Write a JSON file, unless it says the same already."""
-    if not path.is_file() or digest_of(read_json(path)) != digest_of(content):
-        write_json(path, content)
+def _says(path: Path, scores: pd.DataFrame) -> bool:
+    """Say whether a score table holds just these scores."""
+    try:
+        return path.is_file() and read_scores(path).equals(scores)
+    except OctoscopeError:
+        return False

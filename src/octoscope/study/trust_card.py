@@ -65,7 +65,8 @@ def card_of(examined: Examined, scores: pd.DataFrame, blocks: Mapping[str, Any])
         "run": examined.run.name,
         "model": examined.run.info["model"],
         "seed": examined.run.info["seed"],
-        "split": "val",
+        "split": examined.run.split,
+        **examined.run.external,
         "scans": len(rows),
         "patients": len(set(examined.patients(rows))),
         "classes": list(examined.table.classes),
@@ -125,8 +126,8 @@ def _twin(
 
 
 def _accuracy(examined: Examined) -> dict[str, Any] | None:
-    """Return the balanced accuracy on validation with its interval, if it was evaluated."""
-    path = examined.run.metrics("val")
+    """Return the balanced accuracy on its scans with its interval, if it was evaluated."""
+    path = examined.run.metrics(examined.run.split)
     return read_json(path)["overall"]["balanced_accuracy"] if path.is_file() else None
 
 
@@ -158,7 +159,7 @@ def _gallery(
         return []
     best = order[~order["null"] & ~order["gated"]]["method"].tolist()[:GALLERY_METHODS]
     places = {path: row for row, path in enumerate(examined.table.frame["path"])}
-    predictions = read_predictions(examined.run.predictions("val")).set_index("scan")
+    predictions = read_predictions(examined.run.predictions(examined.run.split)).set_index("scan")
     out = []
     for method in best:
         own = scores[(scores["method"] == method) & (scores["metric"] == GALLERY_METRIC)]

@@ -1,6 +1,7 @@
 """How the parts of an examination are measured: scores of scans, and a block to show.
 
-Every part takes an `Examined` run and gives a `Part`. None looks at the test split.
+Every part takes an `Examined` run and gives a `Part`. None looks at the test split, unless the
+run was opened on it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,11 @@ from torch import Tensor, nn
 
 from octoscope.attribution.consensus import too_few
 from octoscope.attribution.registry import METHODS
+from octoscope.errors import OctoscopeError
 from octoscope.models.classifier import Classifier
 from octoscope.progress import track
 from octoscope.study.examined import Examined
-from octoscope.study.subject import split_of, subject_of
+from octoscope.study.subject import split_of
 from octoscope.study.twin import train_twin
 from octoscope.trust.agreement import agreement
 from octoscope.trust.bands import band
@@ -189,8 +191,7 @@ def measure_agreement(examined: Examined) -> Part:
 
 def measure_probes(examined: Examined) -> Part:
     """Look for shortcuts that the model takes."""
-    subject = subject_of(examined.cache, examined.predict)
-    findings = probe_model(subject, progress=True)
+    findings = probe_model(examined.subject, progress=True)
     fired = [finding.title for finding in findings if finding.fires]
     said = f"{len(fired)} of {len(findings)} fire{': ' + ', '.join(fired) if fired else ''}"
     return Part(None, {"findings": [finding.to_dict() for finding in findings]}, said)
@@ -203,7 +204,7 @@ def measure_clusters(examined: Examined) -> Part:
     if means.empty:
         return Part(None, {}, "no method's faithfulness is known")
     method, rows = str(means.idxmax()), examined.rows
-    scans = split_of(examined.cache, "val")
+    scans = split_of(examined.cache, examined.run.split)
     artefacts = pd.DataFrame(frame_numbers(scans, examined.cache.framing.fill), columns=list(FRAME))
     right = scans.targets == examined.targets(rows).numpy(force=True)
     found = clusters_block(
@@ -257,7 +258,12 @@ def _twin(examined: Examined) -> nn.Module | None:
     """Return the model's twin, trained if need be, if there shall be one."""
     if not examined.settings.twin:
         return None
-    twin = train_twin(examined.run, examined.cache)
+    if examined.study_cache is None:
+        raise OctoscopeError(
+            f"{examined.run.path}: the scans that it was trained on are not beside it, so that it "
+            "can have no twin; leave out --twin"
+        )
+    twin = train_twin(examined.run, examined.study_cache)
     return Classifier.load(twin.model).to(examined.device)
 
 

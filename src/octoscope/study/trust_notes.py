@@ -42,7 +42,7 @@ def notes_of_card(examined: Examined, blocks: Mapping[str, Any]) -> list[str]:
         return str(len(examined.some(most)))
 
     notes = [
-        f"Of {every} validation scans, faithfulness, agreement and consensus rest on "
+        f"Of {every} {examined.run.scans}, faithfulness, agreement and consensus rest on "
         f"{of(settings.scans)}, the sanity checks on {of(settings.sanity_scans)} and stability on "
         f"{of(settings.stability_scans)}, spread over classes and patients; zones, clusters and "
         "probes on all."

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
+from lightning.pytorch import Callback, Trainer
 
 from octoscope.errors import OctoscopeError
 from octoscope.training.recipe import Recipe
+
+ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 
 
 @dataclass(frozen=True)
@@ -66,3 +70,27 @@ def has_fast_bf16(device: str) -> bool:
         found = torch.cpu.get_capabilities()
         return bool(found.get("avx512_bf16") or found.get("amx_bf16") or found.get("bf16"))
     return False
+
+
+def build_trainer(
+    recipe: Recipe, compute: Compute, run: Path, callbacks: list[Callback]
+) -> Trainer:
+    """Return Lightning's Trainer with all off that it does at every step beside the step itself.
+
+    Its logger, bar, summary and checkpoints are replaced by what `EpochKeeper` does per epoch.
+    """
+    return Trainer(
+        accelerator=ACCELERATORS[compute.device],
+        devices=1,
+        precision="bf16-mixed" if compute.precision == "bf16" else "32-true",
+        max_epochs=recipe.epochs,
+        gradient_clip_val=recipe.clip_gradient or None,
+        callbacks=callbacks,
+        deterministic="warn" if compute.device == "cuda" else None,
+        default_root_dir=run,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )

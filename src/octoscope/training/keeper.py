@@ -6,19 +6,26 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from octoscope.errors import OctoscopeError
 from octoscope.files import atomic_path
 from octoscope.progress import console, quiet
+from octoscope.training.checkpoints import (
+    BEST,
+    LAST,
+    RECORD,
+    load_own_checkpoint,
+    require_fitting,
+)
 from octoscope.training.logbook import Row, TrackerLog, write_log
 from octoscope.training.recipe import Recipe
-
-LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
 
 class EpochKeeper(Callback):
@@ -28,19 +35,32 @@ class EpochKeeper(Callback):
     neither repeats nor misses a line.
 
     Attributes:
+        origin: What the run is made by, see `octoscope.training.checkpoints.origin_of`.
         rows: One `Row` per finished epoch.
         best: Position of the best one in `rows`, -1 before the first.
         stopped: Whether patience has run out.
+        begun: Whether training has begun: a checkpoint to go on from has been taken up by then.
     """
 
     def __init__(
-        self, run: Path, recipe: Recipe, classes: tuple[str, ...], tracker: TrackerLog | None
+        self,
+        run: Path,
+        recipe: Recipe,
+        classes: tuple[str, ...],
+        tracker: TrackerLog | None,
+        origin: dict[str, Any],
     ) -> None:
         self.run, self.recipe, self.classes, self.tracker = run, recipe, classes, tracker
+        self.origin = origin
         self.rows: list[Row] = []
         self.best = -1
-        self.stopped = False
+        self.stopped = self.begun = False
         self._started = 0.0
+
+    @property
+    def state_key(self) -> str:
+        """Return the name under which Lightning keeps the record."""
+        return RECORD
 
     @property
     def over(self) -> bool:
@@ -49,12 +69,17 @@ class EpochKeeper(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the record for the checkpoint."""
-        return {"rows": self.rows, "best": self.best, "stopped": self.stopped}
+        record = {"rows": self.rows, "best": self.best, "stopped": self.stopped}
+        return {**record, "origin": self.origin}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take up the record of a checkpoint."""
         self.rows = list(state_dict["rows"])
         self.best, self.stopped = state_dict["best"], state_dict["stopped"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that whatever fails from here on is not the checkpoint's fault."""
+        self.begun = True
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -126,7 +151,7 @@ class EpochKeeper(Callback):
 
     def _sentence(self, row: Row, improved: bool) -> str:
         best = self.rows[self.best]
-        mark = "  [bold]best so far[/bold]" if improved else f"  (best {best['epoch']:.0f})"
+        mark = "  best so far" if improved else f"  (best {best['epoch']:.0f})"
         return (
             f"epoch {row['epoch']:>3.0f}/{self.recipe.epochs}  {row['seconds']:5.1f} s  "
             f"train loss {row['train_loss']:.3f}  val loss {row['val_loss']:.3f}  "
@@ -134,31 +159,65 @@ class EpochKeeper(Callback):
         )
 
 
-def read_keeper_state(run: Path) -> dict[str, Any] | None:
+def read_keeper_state(run: Path, origin: dict[str, Any]) -> dict[str, Any] | None:
     """Return the record in last.ckpt, None if no epoch of this run was finished.
 
     Raises:
-        OctoscopeError: If the file cannot be read.
+        OctoscopeError: If the file cannot be read, or is of another recipe or other scans.
     """
-    path = run / LAST
-    if not path.exists():
+    if not (run / LAST).exists():
         return None
-    return load_checkpoint(path)["callbacks"][EpochKeeper.__qualname__]
+    record: dict[str, Any] = load_own_checkpoint(run, LAST, origin)["callbacks"][RECORD]
+    return record
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint's tensors and plain values; nothing in it is executed.
+def best_weights(
+    keeper: EpochKeeper, prefix: str, wanted: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Return the weights of the best epoch, from best.ckpt.
+
+    Args:
+        keeper: The record of a run that is over.
+        prefix: What stands before the names of the weights that are kept.
+        wanted: Name → tensor of the network that takes them.
 
     Raises:
-        OctoscopeError: If it is damaged.
+        OctoscopeError: If best.ckpt is damaged, or is not of the epoch that the record calls best.
     """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch.load raises many kinds on damaged files
+    path = keeper.run / BEST
+    kept = load_own_checkpoint(keeper.run, BEST, keeper.origin)
+    if len(kept["callbacks"][RECORD]["rows"]) - 1 != keeper.best:
         raise OctoscopeError(
-            f"{path}: damaged ({str(error).splitlines()[0][:120]}); delete the folder "
+            f"{path}: is not of epoch {keeper.best + 1}, the best of this run; delete the folder "
             f"{path.parent} to train anew"
-        ) from None
+        )
+    weights = {
+        key.removeprefix(prefix): value
+        for key, value in kept["state_dict"].items()
+        if key.startswith(prefix)
+    }
+    require_fitting(path, weights, wanted)
+    return weights
+
+
+@contextmanager
+def explained_resuming(path: Path, keeper: EpochKeeper) -> Iterator[Path | None]:
+    """Give the checkpoint to go on from, None if there is none; say so if it cannot be continued.
+
+    Raises:
+        OctoscopeError: If Lightning fails before training has begun.
+    """
+    checkpoint = path if path.exists() else None
+    try:
+        yield checkpoint
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        if checkpoint is None or keeper.begun:
+            raise
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise OctoscopeError(
+            f"{path}: cannot be continued ({said[0][:120]}); delete the folder {path.parent} to "
+            "train anew"
+        ) from error
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Literal, get_args
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
 
-from octoscope.errors import OctoscopeError, did_you_mean
+from octoscope.errors import OctoscopeError
+from octoscope.options.binding import check_fields, make
+from octoscope.options.limits import BatchSize, Seed, Share, Within
 
 Optimizer = Literal["adamw", "adam", "sgd", "rmsprop"]
 Schedule = Literal["cosine", "step", "constant"]
@@ -15,6 +17,9 @@ Balance = Literal["none", "sampler", "loss"]
 Precision = Literal["auto", "fp32", "bf16"]
 Monitor = Literal["val_balanced_accuracy", "val_accuracy", "val_loss"]
 Tracker = Literal["csv", "tensorboard", "mlflow", "wandb"]
+Epochs = Annotated[int, Within(1)]
+AtLeast0 = Annotated[float, Within(0)]
+Below1 = Annotated[float, Within(0, 1, open_above=True)]
 
 
 @dataclass(frozen=True)
@@ -61,55 +66,55 @@ class Recipe:
 
     model: str = "resnet18"
     model_options: Mapping[str, Any] = field(default_factory=dict)
-    in_channels: int = 1
+    in_channels: Literal[1, 3] = 1
     pretrained: bool = False
     weights: str | None = None
-    epochs: int = 30
-    batch_size: int = 32
+    epochs: Epochs = 30
+    batch_size: BatchSize = 32
     optimizer: Optimizer = "adamw"
-    lr: float = 1e-3
-    backbone_lr_scale: float = 1.0
-    weight_decay: float = 0.05
-    momentum: float = 0.9
+    lr: Annotated[float, Within(0, open_below=True)] = 1e-3
+    backbone_lr_scale: AtLeast0 = 1.0
+    weight_decay: AtLeast0 = 0.05
+    momentum: Below1 = 0.9
     schedule: Schedule = "cosine"
-    warmup_epochs: float = 2.0
-    final_lr_factor: float = 0.01
-    step_epochs: int = 10
-    step_factor: float = 0.1
+    warmup_epochs: AtLeast0 = 2.0
+    final_lr_factor: Share = 0.01
+    step_epochs: Epochs = 10
+    step_factor: Annotated[float, Within(0, 1, open_below=True)] = 0.1
     balance: Balance = "sampler"
-    label_smoothing: float = 0.0
-    patience: int | None = None
-    freeze_epochs: int = 0
-    average: float = 0.0
-    clip_gradient: float = 0.0
+    label_smoothing: Below1 = 0.0
+    patience: Epochs | None = None
+    freeze_epochs: Annotated[int, Within(0)] = 0
+    average: Below1 = 0.0
+    clip_gradient: AtLeast0 = 0.0
     augment: bool | Mapping[str, Any] = True
     precision: Precision = "auto"
     channels_last: bool | Literal["auto"] = "auto"
-    seed: int = 0
+    seed: Seed = 0
     monitor: Monitor = "val_balanced_accuracy"
     tracker: Tracker = "csv"
 
     def __post_init__(self) -> None:
-        self._require_choice("optimizer", get_args(Optimizer))
-        self._require_choice("schedule", get_args(Schedule))
-        self._require_choice("balance", get_args(Balance))
-        self._require_choice("precision", get_args(Precision))
-        self._require_choice("channels_last", (True, False, "auto"))
-        self._require_choice("monitor", get_args(Monitor))
-        self._require_choice("tracker", get_args(Tracker))
-        for name, least in (("epochs", 1), ("batch_size", 1), ("step_epochs", 1), ("seed", 0)):
-            self._require_number(name, least, whole=True)
-        if self.patience is not None:
-            self._require_number("patience", 1, whole=True)
-        self._require_number("freeze_epochs", 0, self.epochs, whole=True)
-        self._require_number("warmup_epochs", 0)
-        self._require_number("lr", 0, open_below=True)
-        for name in ("weight_decay", "clip_gradient", "backbone_lr_scale"):
-            self._require_number(name, 0)
-        for name in ("momentum", "label_smoothing", "average"):
-            self._require_number(name, 0, 1, open_above=True)
-        self._require_number("final_lr_factor", 0, 1)
-        self._require_number("step_factor", 0, 1, open_below=True)
+        check_fields(self, "recipe")
+        if self.freeze_epochs > self.epochs:
+            raise OctoscopeError(
+                f"freeze_epochs must be a whole number from 0 to {self.epochs}, the epochs, not "
+                f"{self.freeze_epochs}"
+            )
+
+    def require_known(self) -> None:
+        """Check what only the libraries know: the model's name, and the augmentation's options.
+
+        Raises:
+            OctoscopeError: If they do not exist.
+        """
+        from octoscope.data.augment import Augment
+        from octoscope.models.network import require_known, require_options
+
+        require_known(self.model)
+        require_options(self.model, self.model_options)
+        if not isinstance(self.augment, bool):
+            Augment.from_dict(self.augment)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as plain JSON values (tuples become lists)."""
@@ -122,43 +127,4 @@ class Recipe:
         Raises:
             OctoscopeError: On an unknown field or a value out of range.
         """
-        known = [f.name for f in fields(cls)]
-        for name in values:
-            if name not in known:
-                raise OctoscopeError(
-                    f'a recipe has no field "{name}"{did_you_mean(str(name), known)}; '
-                    f"use {', '.join(known)}"
-                )
-        return cls(**values)
-
-    def _require_choice(self, name: str, choices: Collection[object]) -> None:
-        value = getattr(self, name)
-        if value not in choices:
-            texts = [str(c).lower() for c in choices]
-            raise OctoscopeError(
-                f'recipe: {name} "{value}" is unknown{did_you_mean(str(value), texts)}; '
-                f"choose one of {', '.join(texts)}"
-            )
-
-    def _require_number(
-        self,
-        name: str,
-        least: float,
-        most: float = float("inf"),
-        *,
-        whole: bool = False,
-        open_below: bool = False,
-        open_above: bool = False,
-    ) -> None:
-        value = getattr(self, name)
-        good = isinstance(value, int if whole else int | float) and not isinstance(value, bool)
-        good = good and (least < value if open_below else least <= value)
-        good = good and (value < most if open_above or most == float("inf") else value <= most)
-        if not good:
-            below = "above" if open_below else "from"
-            bound = f"{below} {least:g}"
-            if most != float("inf"):
-                bound += f" to {'below ' if open_above else ''}{most:g}"
-            raise OctoscopeError(
-                f"recipe: {name} must be a {'whole ' if whole else ''}number {bound}, not {value!r}"
-            )
+        return make(cls, values, "recipe: ")

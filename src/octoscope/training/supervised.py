@@ -17,13 +17,14 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerStatus
 from torch import Tensor, nn
 
 from octoscope.data.augment import Augment
 from octoscope.data.cache import ScanCache
 from octoscope.data.datamodule import ScanData
+from octoscope.data.lock import exclusive
 from octoscope.errors import OctoscopeError
 from octoscope.models.classifier import Classifier
 from octoscope.models.network import build_network
@@ -32,8 +33,14 @@ from octoscope.progress import console, quiet
 from octoscope.scans.splits import require_no_overlap
 from octoscope.training.averaging import MovingAverage
 from octoscope.training.bar import StepBar
-from octoscope.training.compute import Compute
-from octoscope.training.keeper import BEST, LAST, EpochKeeper, load_checkpoint, read_keeper_state
+from octoscope.training.checkpoints import LAST, origin_of
+from octoscope.training.compute import Compute, build_trainer
+from octoscope.training.keeper import (
+    EpochKeeper,
+    best_weights,
+    explained_resuming,
+    read_keeper_state,
+)
 from octoscope.training.logbook import open_tracker
 from octoscope.training.optimisers import build_optimiser, freeze_backbone, unfreeze
 from octoscope.training.quiet import quiet_lightning
@@ -44,7 +51,6 @@ from octoscope.training.tally import Tally
 
 __all__ = ["Recipe", "SupervisedTask", "TrainResult", "train"]
 
-ACCELERATORS = {"cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 DROPOUT = 2
 """Which stream of random numbers; those of `octoscope.data.sampling` are 0 and 1."""
 
@@ -142,8 +148,9 @@ def train(
 
     Raises:
         PatientOverlapError: If a patient stands in more than one split.
-        OctoscopeError: If the folder holds a run of another recipe or other scans, a class has no
-            training scan, there is no validation split, or the loss diverges.
+        OctoscopeError: If the folder holds a run of another recipe or other scans or a damaged
+            checkpoint, a class has no training scan, there is no validation split, or the loss
+            diverges.
         KeyboardInterrupt: On Ctrl-C; the finished epochs are kept.
     """
     run = Path(run)
@@ -157,19 +164,29 @@ def train(
     task = SupervisedTask(
         classifier, recipe, len(data.train_dataloader()), _loss_weights(data, recipe)
     )
+    with exclusive(run.parent / f".{run.name}.lock", f"training {run.name}"):
+        if done := finished_run(run, recipe, cache):  # by the process that had the lock
+            return done
+        return _train(task, data, cache, run, compute)
+
+
+def _train(
+    task: SupervisedTask, data: ScanData, cache: ScanCache, run: Path, compute: Compute
+) -> TrainResult:
+    """Train, or finish, what is neither finished nor at work in another process."""
+    recipe, classifier = task.recipe, task.classifier
+    origin = origin_of(recipe, cache.digest)
+    state = read_keeper_state(run, origin)
     begin_run(run, recipe, cache, compute, classifier)
-    keeper = EpochKeeper(run, recipe, classifier.classes, open_tracker(recipe, run))
-    if state := read_keeper_state(run):
+    keeper = EpochKeeper(run, recipe, classifier.classes, open_tracker(recipe, run), origin)
+    if state:
         keeper.load_state_dict(state)
         keeper.write_log()  # killed between the checkpoint and the log, it lacks a line
         _say(f"{run.name}: going on after epoch {len(keeper.rows)} of {recipe.epochs}")
     if not keeper.over:
         _fit(task, data, keeper, compute)
-    kept = load_checkpoint(run / BEST)["state_dict"]
     prefix = "classifier." if task.average is None else "average.model."
-    classifier.load_state_dict(
-        {key.removeprefix(prefix): v for key, v in kept.items() if key.startswith(prefix)}
-    )
+    classifier.load_state_dict(best_weights(keeper, prefix, classifier.state_dict()))
     classifier.save(run / "model")
     return end_run(run, keeper)
 
@@ -248,8 +265,8 @@ def _fit(task: SupervisedTask, data: ScanData, keeper: EpochKeeper, compute: Com
     with quiet_lightning(), torch.random.fork_rng(devices):
         trainer = build_trainer(recipe, compute, keeper.run, [keeper, StepBar(recipe.epochs)])
         try:
-            checkpoint = last if last.exists() else None
-            trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
+            with explained_resuming(last, keeper) as checkpoint:
+                trainer.fit(task, datamodule=data, ckpt_path=checkpoint, weights_only=True)
         except SystemExit:
             if trainer.state.status != TrainerStatus.INTERRUPTED:
                 raise
@@ -265,30 +282,6 @@ def _fit(task: SupervisedTask, data: ScanData, keeper: EpochKeeper, compute: Com
             torch.use_deterministic_algorithms(deterministic)
             if keeper.tracker is not None:
                 keeper.tracker.finalize("success" if keeper.over else "failed")
-
-
-def build_trainer(
-    recipe: Recipe, compute: Compute, run: Path, callbacks: list[Callback]
-) -> Trainer:
-    """Return Lightning's Trainer with all off that it does at every step beside the step itself.
-
-    Its logger, bar, summary and checkpoints are replaced by what `EpochKeeper` does per epoch.
-    """
-    return Trainer(
-        accelerator=ACCELERATORS[compute.device],
-        devices=1,
-        precision="bf16-mixed" if compute.precision == "bf16" else "32-true",
-        max_epochs=recipe.epochs,
-        gradient_clip_val=recipe.clip_gradient or None,
-        callbacks=callbacks,
-        deterministic="warn" if compute.device == "cuda" else None,
-        default_root_dir=run,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
 
 
 def _say(sentence: str) -> None:

@@ -34,7 +34,7 @@ def print_card(card: dict[str, Any], console: Console) -> None:
         if row["lesion"] in (None, ANY_LESION)
     }
     metrics = [name for name in SHOWN if any(metric == name for _, metric in values)]
-    title = f"{card['run']}: {card['scans']} validation scans of {card['patients']} patients"
+    title = f"{card['run']}: {card['scans']} {_kind(card)} of {card['patients']} patients"
     table = Table(title=title, title_justify="left", box=SIMPLE, pad_edge=False)
     table.add_column("method", min_width=15, overflow="fold")
     for name in metrics:
@@ -69,6 +69,13 @@ def print_card(card: dict[str, Any], console: Console) -> None:
     console.print(verdict["headline"], style="bold", highlight=False, markup=False)
     for sentence in verdict["sentences"]:
         console.print(f"  {sentence}", highlight=False, markup=False)
+
+
+def _kind(card: dict[str, Any]) -> str:
+    """Return what the scans of a card are called."""
+    if "external" in card:
+        return f"scans of {card['external']}"
+    return "validation scans" if card["split"] == "val" else f"{card['split']} scans"
 
 
 def _cell(row: dict[str, Any] | None) -> str:

@@ -15,7 +15,8 @@ from octoscope.errors import OctoscopeError, ScanError
 from octoscope.progress import track
 from octoscope.scans.audit.fingerprint import bytes_digest, difference_hash, pixel_digest
 from octoscope.scans.borders import frame_border
-from octoscope.scans.readers import read_scan, to_grey, to_uint8
+from octoscope.scans.levels import GreyRange, Levels, to_uint8
+from octoscope.scans.readers import read_scan, to_grey
 from octoscope.scans.scan import Scan
 
 BLANK_RANGE = 4
@@ -44,6 +45,7 @@ class Measurement:
         pixel_digest: Digest of the decoded pixels.
         hashes: ``(1 or 2, 2, 4)`` uint64: perceptual hash of the whole frame, and, where the
             frame has a border, of what is inside of it.
+        grey: Range of its values as they are stored, None if none is finite.
     """
 
     path: Path
@@ -54,9 +56,12 @@ class Measurement:
     file_digest: str = ""
     pixel_digest: str = ""
     hashes: np.ndarray = field(default_factory=lambda: np.zeros((0, 2, 4), np.uint64))
+    grey: GreyRange | None = None
 
 
-def measure_all(paths: Sequence[Path], workers: int | None = None) -> list[Measurement]:
+def measure_all(
+    paths: Sequence[Path], workers: int | None = None, levels: Levels | None = None
+) -> list[Measurement]:
     """Measure many files at once, each read one time, in the order given.
 
     Threads, not processes: decoding and array arithmetic release the interpreter lock, and no
@@ -65,17 +70,18 @@ def measure_all(paths: Sequence[Path], workers: int | None = None) -> list[Measu
     Args:
         paths: The files.
         workers: Threads; by default one per core.
+        levels: Which grey levels become black and white.
     """
     tasks = [paths[i : i + TASK] for i in range(0, len(paths), TASK)]
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
     try:
-        done = pool.map(lambda task: [measure(path) for path in task], tasks)
+        done = pool.map(lambda task: [measure(path, levels) for path in task], tasks)
         return list(track(chain.from_iterable(done), "reading scans", total=len(paths)))
     finally:
         pool.shutdown(cancel_futures=True)  # Ctrl-C must not wait for the rest
 
 
-def measure(path: Path) -> Measurement:
+def measure(path: Path, levels: Levels | None = None) -> Measurement:
     """Measure one file; one that cannot be read gives a `Measurement` with its fault."""
     try:
         scan = read_scan(path)
@@ -86,7 +92,7 @@ def measure(path: Path) -> Measurement:
         return Measurement(path, fault=str(error))
     except OSError as error:
         return Measurement(path, fault=error.strerror or str(error))
-    image = _b_scan(scan)
+    image = _b_scan(scan, levels)
     border = frame_border(image)
     valid = border.valid
     inside = image[valid]
@@ -128,13 +134,15 @@ def measure(path: Path) -> Measurement:
         file_digest=bytes_digest(content),
         pixel_digest=pixel_digest(scan.array),
         hashes=np.stack(hashes),
+        grey=GreyRange.of(to_grey(scan), scan.depth),
     )
 
 
-def _b_scan(scan: Scan) -> np.ndarray:
+def _b_scan(scan: Scan, levels: Levels | None) -> np.ndarray:
     """Return the B-scan, or the middle one of a volume, as ``(H, W)`` uint8."""
     grey = to_grey(scan)
-    return to_uint8(grey if grey.ndim == 2 else grey[len(grey) // 2])
+    grey = grey if grey.ndim == 2 else grey[len(grey) // 2]
+    return to_uint8(grey, levels, depth=scan.depth)
 
 
 def _bounding_box(valid: np.ndarray) -> tuple[slice, slice]:

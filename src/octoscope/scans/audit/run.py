@@ -13,8 +13,10 @@ from octoscope.scans.audit.baseline_report import OF_THE_SIZE, baseline_reports
 from octoscope.scans.audit.counts import count_findings, count_scans, patients_in_several
 from octoscope.scans.audit.duplicates import duplicate_findings, find_duplicates
 from octoscope.scans.audit.finding import Finding, by_severity, plural
+from octoscope.scans.audit.grey_levels import level_findings
 from octoscope.scans.audit.measure import Measurement, measure_all
 from octoscope.scans.audit.result import Audit
+from octoscope.scans.ranges import find_levels
 from octoscope.scans.table import ScanTable
 
 PERMUTATIONS = 2_000
@@ -44,7 +46,8 @@ def audit(
     for name, value in (("permutations", permutations), ("workers", workers)):
         if value is not None and value < 1:
             raise OctoscopeError(f"{name} {value} is not positive; give 1 or more")
-    measured = measure_all(table.paths, workers)
+    levels = find_levels(table.paths, workers=workers)
+    measured = measure_all(table.paths, workers, levels)
     paths = table.frame["path"].tolist()
     unreadable = [
         {"path": path, "reason": m.fault}
@@ -61,6 +64,7 @@ def audit(
     findings = [
         *count_findings(table, overlaps, several_classes),
         *_file_findings(unreadable, blank, len(table)),
+        *level_findings(paths, [m.grey for m in measured], levels),
         *duplicate_findings(table, duplicates),
         *size_only.findings,
         *everything.findings,

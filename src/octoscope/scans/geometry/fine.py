@@ -15,12 +15,19 @@ NORMAL_THICKNESS = 75.0
 COLUMN_STEP = 3
 """Pixels across that are averaged into one column of a strip."""
 STEP_COST = (0.08 * np.abs(np.arange(-2, 3))).astype(np.float32)
+BRIGHTEST = 1.3
+"""Brightness of the RPE band, relative to that of a middling column, that counts."""
 LIT_COST = 0.01
 """Cost of one bright pixel above the ILM."""
 
 
 def fine_surfaces(
-    grey: np.ndarray, ilm: np.ndarray, rpe: np.ndarray, reach: float, seen: Brightness
+    grey: np.ndarray,
+    ilm: np.ndarray,
+    rpe: np.ndarray,
+    light: np.ndarray,
+    reach: float,
+    seen: Brightness,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Move both surfaces to where the contrast is greatest.
 
@@ -28,6 +35,7 @@ def fine_surfaces(
         grey: ``(H, W)`` uint8.
         ilm: ``(W,)`` boundary, coarse.
         rpe: ``(W,)`` boundary, coarse.
+        light: ``(W,)`` in [0, 1], how much what is seen of the RPE counts.
         reach: How far they may move, pixels.
         seen: The scale of brightness.
 
@@ -56,7 +64,9 @@ def fine_surfaces(
     lit = cumulative(np.clip(strips[0] / 0.3, 0, 1))
     ilm_cost = LIT_COST * lit - rise / _typical(rise)
     # The base of a druse or a detachment is an edge too, but no bright band ends there.
-    rpe_cost = -fall / _typical(fall) - band / _typical(band)
+    # What is brighter than the band is an exudate, and attracts no more than the band.
+    rpe_cost = -fall / _typical(fall) - np.minimum(band / _typical(band), BRIGHTEST)
+    rpe_cost *= np.interp(at, np.arange(width) + 0.5, light)
     cost = np.stack([ilm_cost, rpe_cost])
     path = cheapest_path(cost[:, window:-window], STEP_COST) + window
     surfaces = start - half + path

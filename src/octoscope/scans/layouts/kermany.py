@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import pandas as pd
 
 from octoscope.errors import OctoscopeError
 from octoscope.scans.layouts import companions
-from octoscope.scans.layouts.tree import IMAGES, SPLIT_NAMES, Tree, split_of, stem
+from octoscope.scans.layouts.finish import finish
+from octoscope.scans.layouts.left import require_no_lost_class
+from octoscope.scans.layouts.levels import EYE, Place, place_images
+from octoscope.scans.layouts.names import eye_of
+from octoscope.scans.layouts.told import said_of_names
+from octoscope.scans.layouts.tree import Tree, stem
 from octoscope.scans.table import ScanTable
-from octoscope.scans.wording import first_of, headline, many, unknown_patients
+from octoscope.scans.wording import first_of, many
 
 CLASSES = ("CNV", "DME", "DRUSEN", "NORMAL")
 
@@ -40,21 +45,23 @@ def recognises(names: list[Name]) -> bool:
     return sum(name.label is not None for name in names) * 2 >= len(names)
 
 
-def read(tree: Tree, names: list[Name]) -> ScanTable:
+def read(tree: Tree, names: list[Name], mapping: Mapping[str, str]) -> ScanTable:
     """Make the table; where a class folder contradicts a name, the folder is believed.
 
     Args:
         tree: The files.
         names: What `read_names` makes of each image.
+        mapping: Which column of tables beside the scans is which.
 
     Raises:
-        OctoscopeError: If no image tells its class.
+        OctoscopeError: If no image tells its class, or a class has only files that are not read.
     """
     spelling = _spelling(name.label for name in names)
+    places = place_images(tree.images)
     rows, unread, by_folder, contradicting = [], [], [], []
     for path, name in zip(tree.images, names, strict=True):
-        folders = path.split("/")[:-1]
-        said = next((spelling[f.lower()] for f in reversed(folders) if f.lower() in spelling), None)
+        place = places[path.rpartition("/")[0]]
+        said = _class_of(place, spelling)
         named = None if name.label is None else spelling[name.label.lower()]
         if said is None and named is None:
             unread.append(path)
@@ -63,14 +70,19 @@ def read(tree: Tree, names: list[Name]) -> ScanTable:
             by_folder.append(path)
         elif said is not None and said != named:
             contradicting.append(path)
-        rows.append((path, said or named, name.patient, split_of(folders)))
+        side = place.named(EYE)
+        eye = None if side is None else eye_of(side)
+        rows.append((path, said or named, name.patient, eye, place.split))
     if not rows:
         raise OctoscopeError(
             f"{tree.root}: no image is named CLASS-patient-n (first: {tree.images[0]}); "
             'use layout "folders" or a table'
         )
-    frame = pd.DataFrame(rows, columns=["path", "label", "patient", "split"])
-    frame, lesions, notes = companions.join(tree, frame)
+    frame = pd.DataFrame(rows, columns=["path", "label", "patient", "eye", "split"], dtype=object)
+    require_no_lost_class(
+        tree, lambda folder: _lost_class(folder, spelling), set(frame["label"].dropna())
+    )
+    notes = said_of_names(places, None)
     if contradicting:
         notes.append(
             f"{many(len(contradicting), 'scan')} in the folder of another class than the name says "
@@ -87,17 +99,19 @@ def read(tree: Tree, names: list[Name]) -> ScanTable:
             f"({first_of(unread)})."
         )
     notes += _twice(frame["path"])
-    return ScanTable.from_frame(
-        frame,
-        tree.root,
-        layout="kermany",
-        notes=[
-            headline(_edition(frame), frame),
-            *tree.notes,
-            *notes,
-            *unknown_patients(frame),
-        ],
-        lesions=lesions,
+    beside = companions.look_beside(tree, mapping)
+    return finish(tree, frame, beside, layout="kermany", what=_edition(frame), notes=notes)
+
+
+def _class_of(place: Place, spelling: Mapping[str, str]) -> str | None:
+    """Return the class of the deepest folder that is called like one."""
+    return next((spelling[f.lower()] for f in reversed(place.free) if f.lower() in spelling), None)
+
+
+def _lost_class(folder: str, spelling: Mapping[str, str]) -> str | None:
+    """Return the class of a folder without images."""
+    return next(
+        (spelling[f.lower()] for f in reversed(folder.split("/")) if f.lower() in spelling), None
     )
 
 
@@ -110,11 +124,11 @@ def read_names(tree: Tree, *, any_class: bool) -> list[Name]:
     names: list[Name] = []
     serial: list[tuple[int, str]] = []
     proven = {label.lower() for label in CLASSES}
-    labels: dict[str, tuple[str, ...]] = {}
+    labels = {
+        folder: tuple(reversed(place.free)) for folder, place in place_images(tree.images).items()
+    }
     for row, path in enumerate(tree.images):
         folder, _, file = path.rpartition("/")
-        if folder not in labels:
-            labels[folder] = _labels_above(folder)
         bare = stem(file)
         name = Name()
         for label in (*CLASSES, *labels[folder]):
@@ -138,12 +152,6 @@ def read_names(tree: Tree, *, any_class: bool) -> list[Name]:
         if label.lower() in proven:
             names[row] = Name(label)
     return names
-
-
-def _labels_above(folder: str) -> tuple[str, ...]:
-    """Return the folder names that may be classes, the nearest first."""
-    parts = folder.split("/") if folder else []
-    return tuple(p for p in reversed(parts) if p.lower() not in SPLIT_NAMES | {IMAGES: IMAGES})
 
 
 def _spelling(labels: Iterable[str | None]) -> dict[str, str]:

@@ -11,18 +11,10 @@ from pathlib import Path
 from octoscope.errors import OctoscopeError
 from octoscope.scans.readers import IMAGE_SUFFIXES
 
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
-"""What a folder or a cell may say for a split, in lower case."""
+TABLES = (".csv", ".tsv", ".parquet")
+"""Endings of files that may say more about the scans beside them."""
 
-SIDECARS = ("manifest.csv", "lesions.json")
+LESIONS = "lesions.json"
 MASKS, IMAGES = "masks", "images"
 OWN_RESULTS = "study.json"
 """A folder with such a file is a study (whose cache holds images), not data."""
@@ -38,16 +30,18 @@ class Tree:
         root: The folder.
         images: Files that end like an image, outside ``masks`` folders.
         masks: Those inside.
-        sidecars: Files called ``manifest.csv`` or ``lesions.json``.
-        others: Suffix → count of everything else.
+        tables: CSV and Parquet files, which may name scans.
+        lesions: Files called ``lesions.json``.
+        others: Folder → ending → count of everything else.
         notes: What was passed over.
     """
 
     root: Path
     images: list[str]
     masks: list[str]
-    sidecars: list[str]
-    others: Counter[str]
+    tables: list[str]
+    lesions: list[str]
+    others: dict[str, Counter[str]]
     notes: list[str]
 
 
@@ -59,7 +53,7 @@ def walk(root: Path) -> Tree:
     Raises:
         OctoscopeError: If a folder may not be listed or a name is not UTF-8.
     """
-    tree = Tree(root, [], [], [], Counter(), [])
+    tree = Tree(root, [], [], [], [], {}, [])
     links: list[str] = []
     # A link to a folder above the root would lead through everything beside it and back here.
     above = [folder.stat() for folder in root.resolve().parents]
@@ -69,7 +63,7 @@ def walk(root: Path) -> Tree:
     while links:
         links.sort(reverse=True)
         _walk_into(links.pop(), tree, seen, links)
-    for files in (tree.images, tree.masks, tree.sidecars):
+    for files in (tree.images, tree.masks, tree.tables, tree.lesions):
         files.sort()
     return tree
 
@@ -95,7 +89,8 @@ def _walk_into(start: str, tree: Tree, seen: dict[tuple[int, int], str], links: 
             for name, entry in entries:
                 path = f"{folder}/{name}" if folder else name
                 if not entry.is_dir():
-                    _sort_in(path, name, masked, tree)
+                    if not entry.is_symlink() or not _is_foreign(tree, path, name):
+                        _sort_in(folder, path, name, masked, tree)
                 elif entry.is_symlink():
                     links.append(path)
                 else:
@@ -123,15 +118,46 @@ def _entries(folder: Path) -> Iterator[tuple[str, os.DirEntry[str]]]:
             yield name, entry
 
 
-def _sort_in(path: str, name: str, masked: bool, tree: Tree) -> None:
+def _is_foreign(tree: Tree, path: str, name: str) -> bool:
+    """Say whether a link leads to a table or lesion names outside the root, and note it.
+
+    A scan may be a link to anywhere. What is read as text may not: the words of a file that only
+    a link has brought here would stand in notes and reports.
+    """
+    if not name.lower().endswith((*TABLES, LESIONS)):
+        return False
+    if lies_in(tree.root / path, tree.root):
+        return False
+    tree.notes.append(f"{path} is a link to a file outside the folder and was passed over.")
+    return True
+
+
+def lies_in(file: Path, folder: Path) -> bool:
+    """Say whether a file lies below a folder, wherever links lead."""
+    try:
+        return file.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a link in a circle
+        return False
+
+
+def _sort_in(folder: str, path: str, name: str, masked: bool, tree: Tree) -> None:
     """Put one file where it belongs."""
     lower = name.lower()
     if lower.endswith(IMAGE_SUFFIXES):
         (tree.masks if masked else tree.images).append(path)
-    elif lower in SIDECARS:
-        tree.sidecars.append(path)
+    elif lower.endswith(TABLES):
+        tree.tables.append(path)
+    elif lower == LESIONS:
+        tree.lesions.append(path)
     else:
-        tree.others[os.path.splitext(lower)[1]] += 1  # noqa: PTH122 (100,000 of them)
+        tree.others.setdefault(folder, Counter())[ending(lower)] += 1
+
+
+def ending(lower: str) -> str:
+    """Return the ending of a file name in lower case (``.nii.gz`` as one), or an empty text."""
+    if lower.endswith(".gz"):
+        return os.path.splitext(lower[:-3])[1] + ".gz"  # noqa: PTH122 (100,000 of them)
+    return os.path.splitext(lower)[1]  # noqa: PTH122
 
 
 def stem(name: str) -> str:
@@ -141,11 +167,3 @@ def stem(name: str) -> str:
         if lower.endswith(suffix):
             return name[: -len(suffix)]
     return name
-
-
-def split_of(folders: list[str]) -> str | None:
-    """Return the split that the deepest of these folder names with such a name says."""
-    for name in reversed(folders):
-        if (split := SPLIT_NAMES.get(name.lower())) is not None:
-            return split
-    return None

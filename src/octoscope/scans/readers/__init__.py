@@ -6,9 +6,19 @@ the common test that runs over every registered reader.
 
 from __future__ import annotations
 
-from octoscope.scans.readers import bmp, jpeg, npy, png, tiff  # noqa: F401  (they register)
-from octoscope.scans.readers.levels import to_grey, to_uint8
-from octoscope.scans.readers.reading import read_content, read_mask, read_scan
+from octoscope.scans.levels import to_uint8
+from octoscope.scans.readers import (  # noqa: F401  (they register)
+    avif,
+    bmp,
+    gif,
+    jpeg,
+    npy,
+    png,
+    tiff,
+    webp,
+)
+from octoscope.scans.readers.colour import to_grey
+from octoscope.scans.readers.reading import has_eight_bits, read_content, read_mask, read_scan
 from octoscope.scans.readers.registry import LEAST_SIDE, READERS, Reader, Source, reader
 
 IMAGE_SUFFIXES: tuple[str, ...] = tuple(
@@ -22,6 +32,7 @@ __all__ = [
     "READERS",
     "Reader",
     "Source",
+    "has_eight_bits",
     "read_content",
     "read_mask",
     "read_scan",

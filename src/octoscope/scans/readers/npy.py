@@ -16,7 +16,13 @@ HEADERS = {
 }
 
 
-@reader("npy", suffixes=(".npy",), signature=b"\x93NUMPY")
+def _eight_bits(source: Source) -> bool:
+    """Say whether the array is of bytes without a sign, or of bits."""
+    dtype = HEADERS[np.lib.format.read_magic(source.file)](source.file)[2]
+    return dtype.itemsize == 1 and dtype.kind in "ub"
+
+
+@reader("npy", suffixes=(".npy",), signature=b"\x93NUMPY", eight_bits=_eight_bits)
 def read_npy(source: Source) -> Scan:
     """Read an array: ``(H, W)``, ``(Z, H, W)``, or either with a last axis of 3 or 4 colours.
 
@@ -40,9 +46,7 @@ def read_npy(source: Source) -> Scan:
     source.require_size(
         height, width, planes=math.prod(shape) // (height * width or 1), itemsize=dtype.itemsize
     )
-    missing = source.file.tell() + math.prod(shape) * dtype.itemsize - source.size
-    if missing > 0:
-        raise source.fault(f"is cut short ({missing} bytes are missing); copy or save it again")
+    source.require_bytes(source.size - source.file.tell(), math.prod(shape) * dtype.itemsize)
     source.file.seek(0)
     array = _plain(np.lib.format.read_array(source.file, allow_pickle=False), source)
     colour = spatial != shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from octoscope.scans.readers.levels import is_grey, luminance
+from octoscope.scans.readers.colour import is_grey, luminance
 from octoscope.scans.readers.registry import Source
 from octoscope.scans.scan import Scan
 

@@ -4,15 +4,25 @@ from __future__ import annotations
 
 import io
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from octoscope.errors import ScanError
-from octoscope.scans.readers.registry import HEAD_BYTES, READERS, Reduce, Source, reader_for
+from octoscope.scans.readers.registry import (
+    HEAD_BYTES,
+    READERS,
+    Reader,
+    Reduce,
+    Source,
+    reader_for,
+)
 from octoscope.scans.scan import Scan
+
+T = TypeVar("T")
 
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 2 * 2**30
@@ -85,6 +95,19 @@ def read_content(path: Path, *, max_bytes: int = MAX_BYTES) -> bytes:
         return path.read_bytes()
 
 
+def has_eight_bits(path: Path) -> bool:
+    """Say whether the values of a file have 8 bits, so that black and white are known.
+
+    Nothing is decoded. A format that does not say without it counts as having more.
+
+    Raises:
+        ScanError: If it is no image, or its head is damaged.
+    """
+    return _with_reader(
+        Path(path), lambda known, source: known.eight_bits(source), MAX_PIXELS, MAX_BYTES
+    )
+
+
 def _read(
     path: Path,
     max_pixels: int,
@@ -95,8 +118,31 @@ def _read(
     reduce: Reduce | None = None,
     content: bytes | None = None,
 ) -> Scan:
-    """Open `path`, choose the reader by content, and read."""
-    path = Path(path)
+    """Read with the reader that fits the content."""
+    return _with_reader(
+        Path(path),
+        lambda known, source: known.read(source),
+        max_pixels,
+        max_bytes,
+        content=content,
+        grey=grey,
+        indices=indices,
+        reduce=reduce,
+    )
+
+
+def _with_reader(
+    path: Path,
+    act: Callable[[Reader, Source], T],
+    max_pixels: int,
+    max_bytes: int,
+    *,
+    content: bytes | None = None,
+    grey: bool = False,
+    indices: bool = False,
+    reduce: Reduce | None = None,
+) -> T:
+    """Open `path`, choose the reader by content, and let it act."""
     with _explained(path):
         size = _size(path, max_bytes) if content is None else len(content)
         with path.open("rb") if content is None else io.BytesIO(content) as file:
@@ -107,8 +153,8 @@ def _read(
             file.seek(0)
             source = Source(path, file, size, max_pixels, max_bytes, grey, indices, reduce)
             try:
-                return known.read(source)
-            except ScanError:
+                return act(known, source)
+            except (ScanError, MemoryError):  # too little memory is no fault of the file
                 raise
             # Decoders of damaged files raise anything (SyntaxError, struct.error, KeyError…), and
             # a study of 100,000 files must not end because of one of them.

@@ -77,6 +77,29 @@ class Source:
                 f"the limit of {self.max_bytes / 2**20:,.0f} MiB; split it or raise max_bytes"
             )
 
+    def require_bytes(self, found: int, expected: int, most: int | None = None) -> None:
+        """Check that the pixel data are as long as the size in the header says.
+
+        Args:
+            found: Bytes that there are.
+            expected: Bytes that the pixels take.
+            most: How many there may be at most; by default `expected`.
+
+        Raises:
+            ScanError: If bytes are missing (they would be shown black), or left over (the
+                header hides a part of the picture, or its rows are shifted).
+        """
+        if found < expected:
+            raise self.fault(
+                f"is cut short or its header lies about its size ({expected - found:,} of "
+                f"{expected:,} bytes of pixels are missing); copy or export it again"
+            )
+        if found > (expected if most is None else most):
+            raise self.fault(
+                f"holds more pixels than its header says ({expected:,} bytes); its size is wrong, "
+                "so export it again"
+            )
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -89,6 +112,7 @@ class Reader:
             any is chosen by suffix, after all others have declined.
         offset: Where the signature stands.
         read: The function that reads it.
+        eight_bits: Says from an opened file, without decoding, whether its values have 8 bits.
     """
 
     name: str
@@ -96,6 +120,7 @@ class Reader:
     signatures: tuple[bytes, ...]
     offset: int
     read: Callable[[Source], Scan]
+    eight_bits: Callable[[Source], bool]
 
     def recognises(self, head: bytes) -> bool:
         """Say whether the first bytes of a file carry a signature of this format."""
@@ -104,6 +129,11 @@ class Reader:
     def named(self, name: str) -> bool:
         """Say whether a file name ends like this format."""
         return name.lower().endswith(self.suffixes)
+
+
+def always(source: Source) -> bool:
+    """Say of a format that its values have 8 bits, whatever the file."""
+    return True
 
 
 READERS: dict[str, Reader] = {}
@@ -116,6 +146,7 @@ def reader(
     suffixes: tuple[str, ...],
     signature: bytes | tuple[bytes, ...] = (),
     offset: int = 0,
+    eight_bits: Callable[[Source], bool] = lambda source: False,
 ) -> Callable[[Callable[[Source], Scan]], Callable[[Source], Scan]]:
     """Register a function as the reader of a format.
 
@@ -127,11 +158,13 @@ def reader(
         suffixes: Lower-case suffixes with the dot.
         signature: What such files begin with (or several, of which any will do).
         offset: Where in the file the signature stands, if not at the beginning.
+        eight_bits: Says without decoding whether a file's values have 8 bits, so that their range
+            is known; a format that does not say is decoded to find out.
     """
     signatures = (signature,) if isinstance(signature, bytes) else signature
 
     def register(read: Callable[[Source], Scan]) -> Callable[[Source], Scan]:
-        READERS[name] = Reader(name, suffixes, signatures, offset, read)
+        READERS[name] = Reader(name, suffixes, signatures, offset, read, eight_bits)
         return read
 
     return register

@@ -1,70 +1,151 @@
-"""Whole patients into splits or folds: near the wanted shares of every class, and repeatable."""
+"""Whole patients into splits or folds: the wanted shares of every class, and few who ever move.
+
+A patient's place is drawn by a hash. Neither the order of rows nor the number of scans has a part
+in it, so that scans added to known patients move nobody, and a new patient at most those who stand
+at a border between two splits.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 
+GOLDEN = (5**0.5 - 1) / 2
+"""Multiples of it, modulo 1, fill the unit interval as evenly as any sequence can."""
+
+LARGEST_SHARE = 1 / 3
+"""The most that a class gives so that a split reaches its least number of patients."""
+
 
 def assign_patients(
-    patients: Sequence[str], counts: np.ndarray, shares: np.ndarray, seed: int
+    patients: Sequence[str],
+    holds: np.ndarray,
+    classes: Sequence[str],
+    shares: np.ndarray,
+    seed: int,
+    *,
+    least: int = 1,
+    unknown: np.ndarray | None = None,
 ) -> np.ndarray:
     """Choose a split for each patient.
 
-    The classes with fewest patients come first, in a class the patients with most scans (those
-    alike within a factor of two in an order drawn by `seed`). Each goes to the split that is
-    furthest behind its share of the scans of its class seen so far: so far, not in the end, for
-    else the patients with many scans would fill train and test would hold the others. While a
-    class has no more patients left than there are splits without one, only those splits are open
-    (the first of them, if there are too few patients), so that a class is in every split wherever
-    it has the patients. A patient of several classes counts in each.
-
-    The draw is a hash of patient and seed: it depends on no row order and no library version.
+    Patients of the same classes are a stratum. In it they stand in an order drawn by `seed` and
+    their ids, and the splits are pieces of that order. How many patients a piece has depends on
+    the size of the stratum alone, and grows by one in one piece when a patient is added; so at
+    most one patient moves at each border. A class is in every split wherever it has the patients:
+    a stratum of one class serves every split before one gets a second patient, and what patients
+    of several classes leave undone is mended in the end.
 
     Args:
         patients: P distinct ids.
-        counts: Scans by patient and class ``(P, K)``.
-        shares: Wanted share of each class by split ``(S, K)``; columns sum to 1.
+        holds: Which classes each has scans of ``(P, K)`` bool; none for unlabelled patients.
+        classes: Names of the K classes, by which (and not by their number) a stratum is known.
+        shares: Wanted share of the patients by split ``(S,)``, summing to 1; 0 leaves one empty.
         seed: Any number.
+        least: Patients of a class that every split after the first should have, as long as it
+            takes no more than a third of the class.
+        unknown: Those ``(P,)`` that stand for scans of unknown patients: they go to the first
+            split, since nobody can say that they are other people than the rest.
 
     Returns:
         Index of the split of each patient ``(P,)`` int64.
     """
-    draw = np.array([_draw(patient, seed) for patient in patients], dtype=np.uint64)
-    holds = counts > 0  # (P, K)
-    total = counts.sum(axis=0)  # (K,)
-    left = holds.sum(axis=0)  # patients still to be assigned, by class (K,)
-    scarcest = np.where(holds, left, np.iinfo(np.int64).max).argmin(axis=1)  # (P,)
-    octave = np.floor(np.log2(np.maximum(counts.sum(axis=1), 1)))
-    order = np.lexsort((draw, -octave, scarcest, left[scarcest]))
-
+    draw = np.array([hash_of(seed, patient) for patient in patients], dtype=np.uint64)
+    pinned = np.zeros(len(patients), dtype=bool) if unknown is None else unknown
     chosen = np.zeros(len(patients), dtype=np.int64)
-    given = np.zeros(shares.shape)  # scans assigned, by split and class (S, K)
-    seen = np.zeros(shares.shape, dtype=bool)  # any patient (S, K)
-    for patient in order:
-        own = np.flatnonzero(holds[patient])
-        scans = counts[patient, own]
-        due = shares[:, own] * (given[:, own].sum(axis=0) + scans)
-        behind = ((due - given[:, own]) / total[own]) @ (scans / scans.sum())  # (S,)
-        open_ = (shares[:, own] > 0).any(axis=1)
-        empty = (shares > 0) & ~seen  # (S, K)
-        for k in (scarcest[patient], *own):
-            waiting = empty[:, k] & (empty[:, k].cumsum() <= left[k])
-            if left[k] <= empty[:, k].sum() and (open_ & waiting).any():
-                open_ &= waiting
-        behind = np.where(open_, behind, -np.inf)
-        best = np.flatnonzero(behind >= behind.max() - 1e-12)
-        split = best[int(draw[patient]) % len(best)]
-        chosen[patient] = split
-        given[split] += counts[patient]
-        seen[split] |= holds[patient]
-        left[own] -= 1
+    strata: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for patient in np.argsort(draw, kind="stable"):
+        strata[tuple(np.flatnonzero(holds[patient]).tolist())].append(int(patient))
+    for own, members in strata.items():
+        single = len(own) <= 1
+        name = hash_of(seed, f"stratum {[classes[k] for k in own]}")
+        sizes = _sizes(len(members), shares, least if single else 0, name, single)
+        first = [patient for patient in members if pinned[patient]]
+        others = [patient for patient in members if not pinned[patient]]
+        first_split = int(np.flatnonzero(shares > 0)[0])
+        chosen[first] = first_split
+        sizes[first_split] -= len(first)
+        chosen[others] = _pieces(sizes, shares)[: len(others)]
+    _mend(chosen, holds, shares, draw, pinned)
     return chosen
 
 
-def _draw(patient: str, seed: int) -> int:
-    """Return 64 bits that look random and are the same everywhere."""
-    text = f"{seed}:{patient}".encode("utf-8", errors="surrogatepass")
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big")
+def hash_of(seed: int, text: str) -> int:
+    """Return 64 bits that look random and are the same on every machine."""
+    words = f"{seed}:{text}".encode("utf-8", errors="surrogatepass")
+    return int.from_bytes(hashlib.blake2b(words, digest_size=8).digest(), "big")
+
+
+def _sizes(number: int, shares: np.ndarray, least: int, name: int, single: bool) -> np.ndarray:
+    """Count the patients of a stratum by split ``(S,)``; one more patient adds one to one split.
+
+    Args:
+        number: Patients of the stratum.
+        shares: Wanted shares ``(S,)``.
+        least: See `assign_patients`; 0 if the stratum has no class of its own to serve.
+        name: Hash of the stratum, which settles ties.
+        single: Whether the patients are of one class, which every split should have.
+    """
+    count = np.zeros(len(shares), dtype=np.int64)
+    wanted = np.flatnonzero(shares > 0)
+    if not single:  # small and many: each begins elsewhere, so that not all serve the first split
+        places = (name / 2**64 + GOLDEN * np.arange(number)) % 1
+        ends = np.cumsum(shares[wanted] / shares[wanted].sum())
+        at = np.minimum(np.searchsorted(ends, places, side="right"), len(wanted) - 1)
+        return count + np.bincount(wanted[at], minlength=len(shares))
+    ties = np.array([(name >> (8 * (s % 8))) % 256 for s in range(len(shares))]) * 1e-9
+    for place in range(number):
+        empty = wanted[count[wanted] == 0]
+        short = [s for s in wanted[1:] if count[s] < min(least, LARGEST_SHARE * (place + 1))]
+        if len(empty):
+            split = empty[0]
+        elif short:
+            split = min(short, key=lambda s: count[s])
+        else:  # the divisor method of Sainte-Laguë: nearest to the shares, and never takes back
+            split = wanted[np.argmax(shares[wanted] / (count[wanted] + 0.5) + ties[wanted])]
+        count[split] += 1
+    return count
+
+
+def _pieces(sizes: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Lay the splits out along the order ``(n,)``, the largest in the middle.
+
+    At a border with a share f on one side, a new patient moves another with probability
+    2 f (1 - f): least if the large split has the small ones on its two sides.
+    """
+    largest = int(np.argmax(shares))
+    others = [split for split in range(len(sizes)) if split != largest]
+    half = (len(others) + 1) // 2
+    order = np.array([*others[:half], largest, *others[half:]])
+    return np.repeat(order, np.maximum(sizes[order], 0))
+
+
+def _mend(
+    chosen: np.ndarray,
+    holds: np.ndarray,
+    shares: np.ndarray,
+    draw: np.ndarray,
+    pinned: np.ndarray,
+) -> None:
+    """Move single patients so that each class is in every split for which it has the patients.
+
+    Only classes that live on patients of several classes need it. A patient is taken where that
+    leaves no class of his without anybody.
+    """
+    wanted = np.flatnonzero(shares > 0)
+    for k in np.argsort(holds.sum(axis=0), kind="stable"):
+        members = np.flatnonzero(holds[:, k])
+        members = members[np.argsort(draw[members], kind="stable")]
+        for split in wanted[: len(members)]:
+            if (chosen[members] == split).any():
+                continue
+            by_split = np.stack([holds[chosen == s].sum(axis=0) for s in range(len(shares))])
+            free = [
+                p for p in members if not pinned[p] and (by_split[chosen[p]][holds[p]] > 1).all()
+            ]
+            if free:
+                fullest = max(free, key=lambda p: by_split[chosen[p], k])
+                chosen[fullest] = split

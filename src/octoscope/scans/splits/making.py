@@ -14,8 +14,9 @@ from octoscope.scans.wording import many
 
 FRACTIONS = (0.7, 0.15, 0.15)
 VALIDATION_FRACTION = 0.15
-LEAST_PER_CLASS = 10
-LARGEST_SHARE = 1 / 3
+LEAST_PER_CLASS = 3
+FAR_OFF = 0.1
+"""Scans further than this from the wanted share of a split are spoken of."""
 
 
 def split_by_patient(
@@ -39,11 +40,12 @@ def split_by_patient(
     wanted = sum(f > 0 for f in fractions)
     everything = np.ones(len(table), dtype=bool)
     _require_patients(table, everything, min(wanted, 2), "be in more than one split")
-    shares = np.tile(np.array(fractions, dtype=float)[:, None], len(table.classes) + 1)
+    shares = np.array(fractions, dtype=float)
     split = _spread(table, everything, shares, seed)
     done = table.noting(split=np.array(SPLITS, dtype=object)[split])
     return done.noting(
         f"split by patient (seed {seed}): {_sizes(done)}.",
+        *_uneven(done, shares),
         *_missing_classes(done, [n for n, f in zip(SPLITS, fractions, strict=True) if f > 0]),
     )
 
@@ -62,8 +64,7 @@ def k_fold(
         raise OctoscopeError(f"{folds} folds are too few; use at least 2")
     rows = (table.frame["split"] != "test").to_numpy()
     _require_patients(table, rows, folds, f"be in each of {folds} folds")
-    shares = np.full((folds, len(table.classes) + 1), 1 / folds)
-    fold = _spread(table, rows, shares, seed)
+    fold = _spread(table, rows, np.full(folds, 1 / folds), seed)
     position = np.flatnonzero(rows)
     for k in range(folds):
         yield position[fold != k], position[fold == k]
@@ -79,8 +80,8 @@ def carve_validation(
 
     Args:
         table: A table with a train split. Its test split is not touched.
-        fraction: Share of the scans of each class.
-        least_per_class: A class that would get fewer scans gives more, up to a third.
+        fraction: Share of the patients of each class.
+        least_per_class: A class that would get fewer patients gives more, up to a third.
         seed: As in `split_by_patient`.
 
     Raises:
@@ -107,22 +108,31 @@ def move_to_val(
 ) -> ScanTable:
     """Divide the patients of `rows` into train and val."""
     _require_patients(table, rows, 2, "be in both train and val")
-    scans = np.bincount(table.targets[rows] % (len(table.classes) + 1), minlength=1)
-    scans = np.pad(scans, (0, len(table.classes) + 1 - len(scans)))
-    wanted = np.maximum(fraction, np.minimum(least / np.maximum(scans, 1), LARGEST_SHARE))
     split = table.frame["split"].to_numpy(dtype=object, copy=True)
     split[rows] = np.array(["train", "val"], dtype=object)[
-        _spread(table, rows, np.stack([1 - wanted, wanted]), seed)
+        _spread(table, rows, np.array([1 - fraction, fraction]), seed, least)
     ]
     return table.noting(split=split)
 
 
-def _spread(table: ScanTable, rows: np.ndarray, shares: np.ndarray, seed: int) -> np.ndarray:
+def _spread(
+    table: ScanTable, rows: np.ndarray, shares: np.ndarray, seed: int, least: int = 1
+) -> np.ndarray:
     """Assign the patients of the rows ``(N,)`` bool; return a split index for each such row."""
-    patients, patient = np.unique(table.groups[rows].astype(str), return_inverse=True)
-    counts = np.zeros((len(patients), len(table.classes) + 1), dtype=np.int64)
-    np.add.at(counts, (patient, table.targets[rows]), 1)  # target -1 is the last column
-    return assign_patients(patients.tolist(), counts, shares, seed)[patient]
+    groups = table.groups[rows].astype(str)
+    patients, first, patient = np.unique(groups, return_index=True, return_inverse=True)
+    holds = np.zeros((len(patients), len(table.classes) + 1), dtype=bool)
+    holds[patient, table.targets[rows]] = True  # target -1 is the last column, which is no class
+    unknown = table.frame["patient"].isna().to_numpy()[rows][first]
+    return assign_patients(
+        patients.tolist(),
+        holds[:, :-1],
+        table.classes,
+        shares,
+        seed,
+        least=least,
+        unknown=unknown,
+    )[patient]
 
 
 def _require_patients(table: ScanTable, rows: np.ndarray, least: int, purpose: str) -> None:
@@ -158,6 +168,21 @@ def _sizes(table: ScanTable) -> str:
         for name in SPLITS
         if (split == name).any()
     )
+
+
+def _uneven(table: ScanTable, shares: np.ndarray) -> list[str]:
+    """Note it if patients with many scans leave a split far from its share of the scans."""
+    have = [float((table.frame["split"] == name).mean()) for name in SPLITS]
+    if max(abs(h - s) for h, s in zip(have, shares, strict=True)) <= FAR_OFF:
+        return []
+    parts = ", ".join(
+        f"{name} {h:.0%} of the scans (wanted {s:.0%})"
+        for name, h, s in zip(SPLITS, have, shares, strict=True)
+    )
+    return [
+        f"patients are shared out by number, and some have many scans: {parts}; another seed "
+        "gives another split."
+    ]
 
 
 def _missing_classes(table: ScanTable, splits: Sequence[str]) -> list[str]:
