@@ -18,9 +18,8 @@ from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
 from octoscope.evaluation.ledger import openings
 from octoscope.evaluation.predictions import read_predictions
-from octoscope.files import read_json
 from octoscope.report import expected
-from octoscope.report.shape import Shape, fault_of
+from octoscope.report.shape import Shape, damaged, read_shaped
 from octoscope.report.tables import read_table, require_columns
 from octoscope.trust.scores import read_scores
 
@@ -57,7 +56,7 @@ class RunFiles:
         }
         for split, said in metrics.items():
             if said is not None and (fault := expected.odd_metrics(said)):
-                raise _damaged(path / f"metrics-{split}.json", fault)
+                raise damaged(path / f"metrics-{split}.json", fault)
         return cls(
             path,
             _json(path / "run.json", expected.RUN) or {},
@@ -262,18 +261,7 @@ def _json(path: Path, shape: Shape) -> Any:
     Raises:
         OctoscopeError: If it does not hold what it should.
     """
-    if not path.exists():
-        return None
-    content = read_json(path)
-    if fault := fault_of(content, shape):
-        raise _damaged(path, fault)
-    return content
-
-
-def _damaged(path: Path, fault: str) -> OctoscopeError:
-    return OctoscopeError(
-        f"{path}: is damaged ({fault}); delete it, and octoscope study makes it anew"
-    )
+    return read_shaped(path, shape) if path.exists() else None
 
 
 def _place(name: str, order: list[str | None]) -> int:
