@@ -121,7 +121,7 @@ def test_the_files_of_a_study_are_all_named_here(copied: Path) -> None:
         for path in copied.rglob("*")
         if path.is_file() and path.parent.name != "model"
     }
-    assert there == {*JSON, *TABLES, f"{RUN}/ledger.jsonl"}
+    assert there - {"ledger.jsonl", f"{RUN}/ledger.jsonl"} == {*JSON, *TABLES}
 
 
 def test_a_whole_study_lacks_nothing_and_what_is_missing_is_named(copied: Path) -> None:

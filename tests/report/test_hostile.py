@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -88,9 +89,10 @@ def hostile(
             texts += ["predicted"]
         changes = {c: frame[c].map(lambda v: v if v is None else f"{v}{HOSTILE}") for c in texts}
         frame.assign(**changes).to_parquet(path)
-    ledger = next(out.glob("runs/*/ledger.jsonl"), None)
-    if ledger is not None:
-        ledger.write_text('{"time": "<b onclick=x>\\u202e", "why": "<script>x</script>"}\n')
+    entry = {"split": "test", **dict.fromkeys(("time", "run", "why", "model_digest"), HOSTILE)}
+    for path in (*out.glob("ledger.jsonl"), *out.glob("runs/*/ledger.jsonl")):
+        with path.open("a") as ledger:
+            ledger.write(json.dumps(entry) + "\n")
     said: list[str] = []
     whole = Text.set_text
 
