@@ -24,7 +24,9 @@ def test_a_label_with_escapes_is_written_out(how: str) -> None:
     elif how == "text":
         console.print(Text(HOSTILE))
     else:
-        console.print(HOSTILE, markup=False, highlight=False, style="red" if how == "styled" else None)
+        console.print(
+            HOSTILE, markup=False, highlight=False, style="red" if how == "styled" else None
+        )
     written = out.getvalue()
     assert "CNV⟨U+001B⟩" in written
     if how != "table":  # a cell is as wide as the label was

@@ -8,6 +8,7 @@ beside it. On file systems without locks nothing is removed.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import secrets
@@ -16,6 +17,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import connection
 from pathlib import Path
 from types import FrameType
 
@@ -118,6 +120,23 @@ def _locked_folder(path: Path) -> tuple[Path, int | None]:
         if handle is not None:
             os.close(handle)
     raise OSError("folders that are made here are removed at once by another program")
+
+
+def leave_with_parent() -> None:
+    """Let a worker process end when the process that started it is gone, however that ended.
+
+    The initializer of a pool: killed with SIGKILL, a process cannot stop its workers, and they
+    would wait for work for ever.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @contextmanager

@@ -476,7 +476,7 @@ def test_the_gallery_shows_scan_map_lesions_and_value(trusted_study: Path, page:
     assert places == sorted(places)
     for one in said["worst"]:
         assert f"{written(one['value'])[0]} · {one['label']}" in text
-        assert f'class="view small-{one["row"]}"' in gallery
+        assert f'class="view small-{one["row"]} size-192-128"' in gallery
         assert f".small-{one['row']} {{ background-image" in page
     assert "<path d=" in gallery
 

@@ -18,9 +18,8 @@ from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
 from octoscope.evaluation.ledger import openings
 from octoscope.evaluation.predictions import read_predictions
-from octoscope.files import read_json
 from octoscope.report import expected
-from octoscope.report.shape import Shape, fault_of
+from octoscope.report.shape import Shape, damaged, read_shaped
 from octoscope.report.tables import read_table, require_columns
 from octoscope.trust.scores import read_scores
 
@@ -43,6 +42,7 @@ class RunFiles:
     info: dict[str, Any]
     recipe: dict[str, Any]
     metrics: dict[str, dict[str, Any]]
+    _predictions: dict[str, pd.DataFrame | None] = field(default_factory=dict, repr=False)
 
     @classmethod
     def read(cls, path: Path) -> RunFiles:
@@ -56,7 +56,7 @@ class RunFiles:
         }
         for split, said in metrics.items():
             if said is not None and (fault := expected.odd_metrics(said)):
-                raise _damaged(path / f"metrics-{split}.json", fault)
+                raise damaged(path / f"metrics-{split}.json", fault)
         return cls(
             path,
             _json(path / "run.json", expected.RUN) or {},
@@ -90,6 +90,11 @@ class RunFiles:
 
     def predictions(self, split: str) -> pd.DataFrame | None:
         """Return ``predictions-SPLIT.parquet``, None if missing."""
+        if split not in self._predictions:
+            self._predictions[split] = self._read_predictions(split)
+        return self._predictions[split]
+
+    def _read_predictions(self, split: str) -> pd.DataFrame | None:
         path = self.path / f"predictions-{split}.parquet"
         return read_table(path, read_predictions) if path.exists() else None
 
@@ -164,7 +169,7 @@ class StudyFiles:
         runs = [RunFiles.read(folder.parent) for folder in sorted(path.glob("runs/*/run.json"))]
         order = [recipe.get("model") for recipe in about["config"].get("models", [])]
         runs.sort(key=lambda run: (_place(run.model, order), run.model, run.seed))
-        return cls(
+        study = cls(
             path,
             about,
             _json(path / "audit.json", expected.AUDIT),
@@ -172,6 +177,20 @@ class StudyFiles:
             [run for run in runs if run.info.get("finished", True)],
             [run.name for run in runs if not run.info.get("finished", True)],
         )
+        study.read_all()
+        return study
+
+    def read_all(self) -> None:
+        """Read every file but pixels and maps, before anything is computed of any.
+
+        Raises:
+            OctoscopeError: If one of them is damaged.
+        """
+        _ = self.table, self.trust, self.ledger
+        for run in self.runs:
+            _ = run.log, run.scores, run.localisation, run.trust, run.panels, run.maps
+            for split in SPLITS:
+                run.predictions(split)
 
     @cached_property
     def table(self) -> pd.DataFrame | None:
@@ -242,18 +261,7 @@ def _json(path: Path, shape: Shape) -> Any:
     Raises:
         OctoscopeError: If it does not hold what it should.
     """
-    if not path.exists():
-        return None
-    content = read_json(path)
-    if fault := fault_of(content, shape):
-        raise _damaged(path, fault)
-    return content
-
-
-def _damaged(path: Path, fault: str) -> OctoscopeError:
-    return OctoscopeError(
-        f"{path}: is damaged ({fault}); delete it, and octoscope study makes it anew"
-    )
+    return read_shaped(path, shape) if path.exists() else None
 
 
 def _place(name: str, order: list[str | None]) -> int:

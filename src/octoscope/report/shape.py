@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from octoscope.errors import OctoscopeError
+from octoscope.files import read_json
 from octoscope.report.html import known
 
 EACH = "*"
@@ -49,7 +52,27 @@ NONE = Kind("nothing", lambda value: value is None)
 
 Shape = Any
 """A `Kind`; a list ``[shape]`` of such; an object ``{key: shape}``, where ``"key?"`` may be missing
-and `EACH` is any other key; or a tuple of shapes, one of which fits. Further keys are allowed."""
+and `EACH` is any other key; or a tuple of shapes, the fullest last, one of which fits. Objects may
+have further keys."""
+
+
+def read_shaped(path: Path, shape: Shape) -> Any:
+    """Read a JSON file of a given shape.
+
+    Raises:
+        OctoscopeError: If it is missing, no JSON, or does not hold what it should.
+    """
+    content = read_json(path)
+    if fault := fault_of(content, shape):
+        raise damaged(path, fault)
+    return content
+
+
+def damaged(path: Path, fault: str) -> OctoscopeError:
+    """Return the error of a file that holds something else than it should."""
+    return OctoscopeError(
+        f"{path}: is damaged ({fault}); delete it, and octoscope study makes it anew"
+    )
 
 
 def fault_of(value: Any, shape: Shape, where: str = "") -> str:
@@ -64,7 +87,7 @@ def fault_of(value: Any, shape: Shape, where: str = "") -> str:
         return "" if shape.holds(value) else f"{_named(where)} is {_shown(value)}, not {shape.name}"
     if isinstance(shape, tuple):
         faults = [fault_of(value, one, where) for one in shape]
-        return "" if "" in faults else faults[0]
+        return "" if "" in faults else faults[-1]
     if isinstance(shape, list):
         if not isinstance(value, list):
             return f"{_named(where)} is {_shown(value)}, not a list"

@@ -10,6 +10,7 @@ from pathlib import Path
 from octoscope.attribution.registry import METHODS
 from octoscope.errors import OctoscopeError, did_you_mean
 from octoscope.files import atomic_path
+from octoscope.naming import file_name
 from octoscope.progress import tell
 from octoscope.report.figures.comparison import Row, Seen, comparison_png
 from octoscope.report.figures.heads import Heads, heads_png
@@ -156,7 +157,7 @@ class Drawing:
         name = name.replace("/", "-")
         self._written[name] += 1
         number = self._written[name]
-        path = self.wish.out / f"{name}{f'-{number}' if number > 1 else ''}.png"
+        path = self.wish.out / file_name(f"{name}{f'-{number}' if number > 1 else ''}", ".png")
         try:
             with atomic_path(path) as temporary:
                 temporary.write_bytes(drawn)

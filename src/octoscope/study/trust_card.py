@@ -10,7 +10,8 @@ import pandas as pd
 from octoscope.attribution.registry import METHODS
 from octoscope.evaluation.predictions import read_predictions
 from octoscope.evaluation.terminal import said
-from octoscope.files import read_json
+from octoscope.report.expected import METRICS as METRICS_FILE
+from octoscope.report.shape import read_shaped
 from octoscope.study.examined import Examined
 from octoscope.study.trust_notes import notes_of_card, notes_of_method
 from octoscope.trust.metric import Metric
@@ -128,7 +129,10 @@ def _twin(
 def _accuracy(examined: Examined) -> dict[str, Any] | None:
     """Return the balanced accuracy on its scans with its interval, if it was evaluated."""
     path = examined.run.metrics(examined.run.split)
-    return read_json(path)["overall"]["balanced_accuracy"] if path.is_file() else None
+    if not path.is_file():
+        return None
+    accuracy: dict[str, Any] = read_shaped(path, METRICS_FILE)["overall"]["balanced_accuracy"]
+    return accuracy
 
 
 def _lesion_sentences(

@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from octoscope.attribution.registry import METHODS
-from octoscope.files import read_json
+from octoscope.report.shape import COUNT, read_shaped
 from octoscope.study.examined import Examined
 from octoscope.trust.sanity.gate import Gate
+
+COUNTS = {"scored": COUNT, "left_out_as_wrong": COUNT}
+"""What is read of ``localisation.json``."""
 
 
 def notes_of_method(name: str, gate: Gate, blocks: Mapping[str, Any]) -> list[str]:
@@ -48,7 +51,7 @@ def notes_of_card(examined: Examined, blocks: Mapping[str, Any]) -> list[str]:
         "probes on all."
     ]
     if examined.cache.masks is not None and examined.run.localisation.is_file():
-        counts = read_json(examined.run.localisation)
+        counts = read_shaped(examined.run.localisation, COUNTS)
         notes.append(
             f"Localisation rests on the {counts['scored']} scans with lesions that the model tells "
             f"right; {counts['left_out_as_wrong']} that it tells wrong are left out there, but not "

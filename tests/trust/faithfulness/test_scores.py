@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import Tensor
@@ -145,3 +150,32 @@ def test_a_volume_is_measured_like_an_image() -> None:
 def test_an_unknown_metric_is_refused() -> None:
     with pytest.raises(OctoscopeError, match='did you mean "insertion"'):
         faithfulness(Small(), IMAGES, MAPS, TARGETS, metrics=("insertio",))
+
+
+ORDER = """
+import json, torch
+from octoscope.trust.faithfulness.scores import METRICS, faithfulness
+torch.manual_seed(0)
+model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 3))
+images, maps = torch.rand(2, 1, 16, 16), {"b": torch.rand(2, 16, 16), "a": torch.rand(2, 16, 16)}
+found = faithfulness(model, images, maps, torch.tensor([0, 1]), metrics=METRICS[::-1])
+curves = {kind: {m: v.tolist() for m, v in one.values[kind].items()}
+          for kind, one in found.curves.items()}
+print(json.dumps([curves, {m: {k: v.tolist() for k, v in by.items()}
+                           for m, by in found.values.items()}]))
+"""
+
+
+def test_two_processes_give_the_same_bytes() -> None:
+    """The order of a set of texts hangs on the hash seed of the process."""
+    commands = [[sys.executable, "-c", ORDER]] * 2
+    running = [
+        subprocess.Popen(
+            command, stdout=subprocess.PIPE, env={**os.environ, "PYTHONHASHSEED": str(seed)}
+        )
+        for seed, command in enumerate(commands, 1)
+    ]
+    one, other = (process.communicate(timeout=120)[0] for process in running)
+    assert one and one == other
+    kinds = ["deletion", "insertion", "positive", "negative", "morf", "lerf"]
+    assert list(json.loads(one)[0]) == kinds

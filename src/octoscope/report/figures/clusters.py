@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from octoscope.report.figures.style import bare, colour, style, svg_of
+from octoscope.report.figures.style import bare, colour, shorten, style, svg_of
 
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 """A shape per cluster, so that they are told apart without colour."""
@@ -33,7 +33,7 @@ def cluster_scatter(
         axes = figure.add_subplot()
         for place, (number, name) in enumerate(names.items()):
             own = points[members == number]
-            axes.scatter(own[:, 0], own[:, 1], s=22, color=colour(place), label=name,
+            axes.scatter(own[:, 0], own[:, 1], s=22, color=colour(place), label=shorten(name, 40),
                          marker=MARKS[place % len(MARKS)], edgecolor="white",
                          linewidth=0.5)  # fmt: skip
         bare(axes)

@@ -1,4 +1,7 @@
-"""How wide words are on paper, so that titles end where their picture does."""
+"""How wide words are on paper, so that titles end where their picture does.
+
+What is drawn is what is seen: `fitted` and `wrapped` write out characters that are not.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,8 @@ from functools import lru_cache
 
 from matplotlib.font_manager import FontProperties
 from matplotlib.textpath import TextToPath
+
+from octoscope.visible import visible
 
 POINTS = 72
 """Per inch."""
@@ -21,7 +26,7 @@ def width_of(text: str, size: float, weight: str = "normal") -> float:
 
 def fitted(text: str, inches: float, size: float, weight: str = "normal") -> str:
     """Return a line that is at most `inches` wide, its end replaced by … where it is wider."""
-    text = " ".join(text.split())
+    text = " ".join(visible(text).split())
     if width_of(text, size, weight) <= inches:
         return text
     low, high = 0, len(text)
@@ -37,7 +42,7 @@ def fitted(text: str, inches: float, size: float, weight: str = "normal") -> str
 def wrapped(text: str, inches: float, size: float) -> str:
     """Return words broken into lines of at most `inches`; a longer word is cut."""
     lines = [""]
-    for word in text.split():
+    for word in visible(text).split():
         longer = f"{lines[-1]} {word}".strip()
         if width_of(longer, size) <= inches or not lines[-1]:
             lines[-1] = longer

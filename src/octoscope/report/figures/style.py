@@ -15,6 +15,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from octoscope.visible import visible
+
 INK, FAINT, RULE = "#1f2933", "#66727f", "#d5dbe1"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7a5195", "#000000")
 """Okabe and Ito's palette, told apart also by the colour-blind."""
@@ -65,7 +67,10 @@ def colour(index: int) -> str:
 
 
 def shorten(name: str, most: int = 24) -> str:
-    """Return a name that fits beside an axis."""
+    """Return a name that fits beside an axis, with nothing unseen in it."""
+    name = visible(name)
+    if name.startswith("_"):  # matplotlib leaves such names out of legends
+        name = f"\N{THIN SPACE}{name}"
     return name if len(name) <= most else f"{name[: most - 1]}…"
 
 

@@ -128,7 +128,9 @@ def faithfulness(
                     *given, baseline=baseline, retina=part, forward=forward, seed=seed
                 )
                 errors.append(found)
-    drawn = {kind: joined([one[kind] for one in parts]) for kind in parts[0]}
+    # In the order of the definitions: that of a set differs from one process to the next.
+    order = dict.fromkeys(kind for made_of in MADE_OF.values() for kind in made_of)
+    drawn = {kind: joined([one[kind] for one in parts]) for kind in order if kind in parts[0]}
     values = {
         metric: {method: _score(metric, method, drawn) for method in maps}
         for metric in metrics
