@@ -153,8 +153,8 @@ def require_known(name: str) -> None:
     """
     if ":" in name or "/" in name or not timm.is_model(name):
         raise OctoscopeError(
-            f'model "{name[:80]}" is not known{did_you_mean(name, timm.list_models())}; use a name of '
-            "the timm library (timm.list_models() lists them)"
+            f'model "{name[:80]}" is not known{did_you_mean(name, timm.list_models())}; use a name '
+            "of the timm library (timm.list_models() lists them)"
         )
 
 
