@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from octoscope.cli import main
+from octoscope.cli import VERBS, main
 
 SMALL = {
     "name": "small",
@@ -55,16 +56,18 @@ def fails(capsys: pytest.CaptureFixture[str], *words: str | Path) -> str:
 
 def test_help_is_quick_and_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from octoscope.cli import main; main(['--help']);"
-        "print([m for m in ('torch', 'pandas', 'numpy', 'timm', 'lightning') if m in sys.modules])"
+        "import sys; from octoscope.cli import VERBS, main; main(['--help'])\n"
+        "print([m for m in ('torch', 'pandas', 'numpy', 'timm') if m in sys.modules])\n"
+        "for verb in VERBS:\n"
+        "    try: main([verb, '--help'])\n"
+        "    except SystemExit as end: assert end.code == 0\n"
+        "print([m for m in ('torch', 'pandas', 'scipy', 'timm', 'lightning') if m in sys.modules])"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip().endswith("[]")
+    assert [line for line in out.stdout.splitlines() if line.startswith("[")] == ["[]", "[]"]
 
 
-@pytest.mark.parametrize(
-    "verb", ["phantom", "check", "train", "evaluate", "explain", "trust", "report"]
-)
+@pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main([verb, "--help"])
@@ -205,6 +208,79 @@ def test_missing_study_file_and_wrong_key(
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text("name: x\nframng: {height: 3}\n")
     assert "framng" in fails(capsys, "study", wrong)
+
+
+def test_a_study_of_nothing_is_not_started(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in ((), ("--out", "o"), ("--resamples", "50", "--trust.run", "false")):
+        assert "a study needs a study file, such as" in fails(capsys, "study", *words)
+    assert "use --data ." in fails(capsys, "study", ".")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("check DATA --write DATA", "is a folder; name a file ending in .csv or .parquet"),
+        ("check DATA --write t.txt", "t.txt is no file ending in .csv or .parquet"),
+        ("check DATA --json DATA", "is a folder; name a file ending in .json"),
+        ("check DATA --write FILE/t.csv", "FILE is a file"),
+        ("check DATA --seed -1", "--seed must be a whole number from 0"),
+        ("train DATA FILE", "FILE is a file; choose another folder"),
+        ("train DATA out --seeds 1000000000", "--seeds must be a whole number from 1 to 1000"),
+        ("train DATA out --batch-size 0", "--batch-size must be a whole number from 1"),
+        ("train DATA out --lr nan", "--lr must be a number above 0, not nan"),
+        ("train DATA out --augment {flipp:1}", "flipp"),
+        ("train DATA out --model-options.weights x", '"weights" is no option of resnet18'),
+        ("train DATA out --model local-dir:DATA", "is not known"),
+        ("study --data DATA --out FILE", "FILE is a file; choose another folder"),
+        ("study --data DATA --name ../x", "cannot name a folder"),
+        ("study --data DATA --seeds [1,1]", "1 stands twice"),
+        ("phantom out --patients 0", "--patients must be a whole number from 12"),
+        ("phantom out --height 1", "--height must be a whole number from 64 to 4096"),
+        ("phantom out --scans-per-patient 0", "--scans-per-patient must be a whole number from 1"),
+        ("phantom out --workers 0", "--workers must be a whole number from 1"),
+        ("phantom out --severity 0.9,0.1", "the lower end first"),
+        ("phantom out --shortcut-strength 2", "--shortcut-strength must be a number from 0 to 1"),
+        ("phantom out --shortcut-label CMV", 'did you mean "CNV"'),
+        ("phantom FILE", "FILE is a file; choose another folder"),
+        ("evaluate DATA --resamples 1000000000000", "--resamples must be a whole number from 1"),
+        ("explain DATA --batch-size 0", "--batch-size must be a whole number from 1"),
+    ],
+)
+def test_impossible_options_are_refused_before_any_work(
+    words: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Path("DATA").mkdir()
+    Path("FILE").touch()
+    line = [word.replace("{flipp:1}", "{flipp: 1}") for word in words.split()]
+    assert said in fails(capsys, *line)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["DATA", "FILE"]
+    assert not list(Path("DATA").iterdir())
+
+
+def test_every_key_of_a_phantom_section_is_an_option_of_phantom_and_back() -> None:
+    from octoscope import verbs
+    from octoscope.options.verb import verb_of
+    from octoscope.study.config import PhantomSettings
+
+    options = set(verb_of(verbs.phantom, "").hints) - {"out", "workers"}
+    assert options == {field.name for field in fields(PhantomSettings)}
+
+
+def test_brackets_in_labels_are_printed_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_scans(tmp_path / "[bold] [/]", {"CNV[/]": 4, "[red]DME": 4})
+    main(["check", str(data)])
+    said = capsys.readouterr()
+    assert "Traceback" not in said.err
+    for text in ("CNV[/]", "[red]DME"):
+        assert text in said.out + said.err
 
 
 def test_yaml_cannot_name_a_class_to_import(

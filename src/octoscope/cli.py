@@ -125,5 +125,5 @@ def _require_study(given: Given, values: Mapping[str, Any]) -> None:
     if not given.configs and values.get("data") is None and not values.get("phantom"):
         raise OctoscopeError(
             "a study needs a study file, such as recipes/demo.yaml, or --data FOLDER; "
-            "for phantoms without a file, say how many: --phantom.patients 64"
+            "for phantoms without a file, say how many: --phantom.patients 60"
         )

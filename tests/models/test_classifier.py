@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import pickle
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +14,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
+from safetensors.torch import save as serialise
 from torch import nn
 
 from octoscope.errors import OctoscopeError, ScanError
@@ -273,3 +279,107 @@ def test_pretrained_statistics_are_the_networks_own() -> None:
 def test_impossible_statistics_are_refused(values: dict) -> None:
     with pytest.raises(OctoscopeError, match="preprocess"):
         Preprocess(Framing(*SIZE), 1, **values)
+
+
+def architecture(**changes: object) -> dict[str, object]:
+    return {"architecture": {**ARCHITECTURE, **changes}}
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        architecture(options={"layers": [1, 2147483648, 1, 1]}),
+        architecture(options={"layers": [1, 30_000, 1, 1]}),
+        architecture(options={"channels": [64, 128, 256, 100_000]}),
+        architecture(options={"stem_width": 100_000}),
+        architecture(name="vit_tiny_patch16_224", options={"depth": 10**9}),
+        architecture(name="vit_tiny_patch16_224", options={"depth": 100_000}),
+        architecture(name="vit_tiny_patch16_224", options={"embed_dim": 100_000, "num_heads": 1}),
+        architecture(name="swin_tiny_patch4_window7_224", options={"depths": [9000] * 4}),
+        architecture(name="vit_giant_patch14_dinov2"),
+        architecture(in_channels=10**9),
+        architecture(in_channels=3),
+        architecture(in_channels=True),
+        architecture(image_size=[10**9, 10**9]),
+        architecture(image_size=[-1, 32]),
+        architecture(image_size=[True, 32]),
+        architecture(image_size=[32.0, 32.0]),
+        architecture(image_size=[1, 1], name="vit_tiny_patch16_224"),
+        architecture(options={"weights": "/etc/passwd"}),
+        architecture(options={"pretrained": True}),
+        architecture(options={"seed": 1}),
+        architecture(options={"act_layer": {"class_path": "subprocess.Popen"}}),
+        architecture(options={"act_layer": "os.system"}),
+        architecture(options={"drop_path_rate": float("nan")}),
+        architecture(name="local-dir:/tmp"),
+        architecture(name="x" * 10**6),
+        architecture(name="resnet10t.\x00"),
+        {"classes": [f"c{i}" for i in range(100_000)]},
+        {"classes": ["a", "b", 3]},
+        {"classes": ["a", "b", ""]},
+        {"classes": ["a", "b", "c" * 10**5]},
+        {"preprocess": {"framing": {"height": 10**9}, "channels": 1, "mean": [0], "std": [1]}},
+        {"preprocess": []},
+        {"architecture": [1, 2]},
+        {"weights_sha256": ["a"]},
+        {"padding": "x" * 5 * 2**20},
+    ],
+)
+def test_a_hostile_description_is_one_sentence_at_once(saved: Path, entries: dict) -> None:
+    change(saved, **entries)
+    begin = time.process_time()
+    with pytest.raises(OctoscopeError) as caught:
+        Classifier.load(saved)
+    assert time.process_time() - begin < 1
+    assert str(saved) in str(caught.value)
+    assert len(str(caught.value)) < 500 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("key", ["fc.weight", "layer1.0.bn1.running_var"])
+def test_weights_that_are_no_numbers_are_refused(saved: Path, key: str, bad: float) -> None:
+    classifier = Classifier.load(saved)
+    classifier.network.state_dict()[key].view(-1)[-1] = bad
+    classifier.save(saved)
+    with pytest.raises(OctoscopeError, match=rf"{key} holds values that are no numbers"):
+        Classifier.load(saved)
+
+
+def rewrite(saved: Path, content: bytes) -> None:
+    """Write other weights that the description believes in."""
+    (saved / "model.safetensors").write_bytes(content)
+    change(saved, weights_sha256=hashlib.sha256(content).hexdigest())
+
+
+@pytest.mark.parametrize("kind", ["less", "more", "renamed", "shape", "none", "pickle", "header"])
+def test_other_tensors_than_the_network_has_are_refused(saved: Path, kind: str) -> None:
+    state = load_file(saved / "model.safetensors")
+    weight = state["fc.weight"]
+    if kind in ("less", "renamed"):
+        del state["fc.weight"]
+    if kind == "more":
+        state["extra"] = torch.zeros(3)
+    if kind == "renamed":
+        state["fc.weigth"] = weight
+    if kind == "shape":
+        state["fc.weight"] = weight.T.contiguous()
+    content = serialise({} if kind == "none" else state)
+    if kind == "pickle":
+        content = pickle.dumps([1, 2, 3])
+    if kind == "header":
+        content = (10**12).to_bytes(8, "little") + b"{}"
+    rewrite(saved, content)
+    with pytest.raises(OctoscopeError, match=r"does not hold the weights|damaged, or not"):
+        Classifier.load(saved)
+
+
+@pytest.mark.parametrize("name", ["classifier.json", "model.safetensors"])
+def test_a_folder_or_a_pipe_in_the_place_of_a_file_is_refused(saved: Path, name: str) -> None:
+    (saved / name).unlink()
+    (saved / name).mkdir()
+    with pytest.raises(OctoscopeError, match="no such file"):
+        Classifier.load(saved)
+    (saved / name).rmdir()
+    os.mkfifo(saved / name)
+    with pytest.raises(OctoscopeError, match="no such file"):
+        Classifier.load(saved)

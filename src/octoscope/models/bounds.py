@@ -33,7 +33,7 @@ RESERVED = frozenset(
 WORD = re.compile(r"[A-Za-z0-9_+-]{0,64}")
 LARGEST_NUMBER = 2**17
 LONGEST_LIST = 1000
-MOST_TENSORS = 20_000
+MOST_TENSORS = 8_000
 """Of a network; the largest of timm have some 3,000."""
 MOST_PARAMETERS = 20 * 10**9
 

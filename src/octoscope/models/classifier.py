@@ -157,7 +157,12 @@ class Classifier(nn.Module):
                 raise OctoscopeError(f"{path}: no such file; train again or copy the whole folder")
         if source.stat().st_size > MAX_DESCRIPTION:
             raise OctoscopeError(f"{source}: larger than {MAX_DESCRIPTION >> 20} MiB, so not read")
-        description = read_json(source)
+        try:
+            description = read_json(source)
+        except OctoscopeError:
+            raise OctoscopeError(
+                f"{source}: not valid JSON; copy the whole folder again or train again"
+            ) from None
         classes, architecture = _checked(description, source)
         damaged = OctoscopeError(
             f"{weights}: damaged, or not the weights that {DESCRIPTION_FILE} beside it "

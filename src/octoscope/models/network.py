@@ -65,8 +65,11 @@ def build_network(
     _require_arguments(num_classes, in_channels, image_size)
     require_options(name, options)
     shape = dict(num_classes=num_classes, in_chans=in_channels, **options)
-    sized = _takes_image_size(name, shape, image_size)
-    _dry_run(name, shape, image_size, sized)
+    try:
+        sized = _takes_image_size(name, shape, image_size)
+        _dry_run(name, shape, image_size, sized)
+    except TooLargeError as error:
+        raise OctoscopeError(f"{name} with these options is too large: {error}") from None
     if sized:
         shape["img_size"] = image_size
     if weights is not None:
@@ -114,9 +117,9 @@ def build_saved(
     require_options(name, options)
     shape: dict[str, Any] = dict(num_classes=num_classes, in_chans=in_channels, **options)
     with counted(2 * len(shapes) + 100, 2 * sum(map(math.prod, shapes.values())) + 10**6):
-        if _takes_image_size(name, shape, image_size):
-            shape["img_size"] = image_size
         try:
+            if _takes_image_size(name, shape, image_size):
+                shape["img_size"] = image_size
             network = _on_meta(name, shape).eval()
         except TooLargeError as error:
             raise OctoscopeError(f"does not hold the weights of {name} ({error})") from None
@@ -150,8 +153,8 @@ def require_known(name: str) -> None:
     """
     if ":" in name or "/" in name or not timm.is_model(name):
         raise OctoscopeError(
-            f'model "{name}" is not known{did_you_mean(name, timm.list_models())}; use a name of '
-            "the timm library (timm.list_models() lists them)"
+            f'model "{name[:80]}" is not known{did_you_mean(name, timm.list_models())}; use a name '
+            "of the timm library (timm.list_models() lists them)"
         )
 
 
@@ -187,6 +190,8 @@ def _takes_image_size(name: str, shape: Mapping[str, Any], image_size: Size) -> 
             f'{name} has no option "{unknown[1]}"{did_you_mean(unknown[1], _known_options(name))}; '
             f"known are {', '.join(_known_options(name))}"
         ) from None
+    except TooLargeError:
+        raise
     except Exception:
         return True  # it took the size, and the dry run will say what is wrong with it
     return True
@@ -239,6 +244,8 @@ def _try_out(name: str, shape: Mapping[str, Any], size: Size, sized: bool) -> st
     """Return why the network cannot be built for `size` or run on it, None if it can."""
     try:
         network = _on_meta(name, {**shape, "img_size": size} if sized else shape).eval()
+    except TooLargeError:
+        raise
     except Exception as error:  # a network may object in any way it likes
         return _first_sentence(error)
     return _misfit(network, shape, size)

@@ -186,8 +186,8 @@ def _plain_word(text: str, hint: Any) -> Any:
         return TRUTHS[text.lower()]
     kinds = {type(one) for one in wanted if not isinstance(one, type)} | wanted
     if len(text) <= 2 * MAX_DIGITS and not kinds <= {str, Path, bool}:
-        if WHOLE.fullmatch(text) and len(text) <= MAX_DIGITS:
-            return int(text)
+        if WHOLE.fullmatch(text):
+            return int(text) if len(text) <= MAX_DIGITS else text
         if NUMBER.fullmatch(text) or text.lower() in ("nan", "inf", "-inf"):
             return float(text)
     return text

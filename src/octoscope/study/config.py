@@ -45,8 +45,8 @@ class PhantomSettings:
         shortcut_strength: Share of that class's scans that carry it.
     """
 
-    patients: Annotated[int, Within(12, 100_000)] = 64
-    scans_per_patient: Annotated[int, Within(1, 10_000)] = 5
+    patients: Annotated[int, Within(12, 100_000)] = 60
+    scans_per_patient: Annotated[int, Within(1, 10_000)] = 8
     height: Annotated[int, Within(64, 4096)] = 256
     width: Annotated[int, Within(64, 8192)] = 384
     seed: Seed = 0
