@@ -49,7 +49,8 @@ def test_all_that_was_made_of_the_models_is_made_again(study: Study, damage: str
     before = results(study.folder)
     chunk = min((study.folder / RUN / "maps.zarr/layercam/maps/c").rglob("*/0"))
     for path in (*(study.folder / name for name in MADE), chunk):
-        DAMAGES[damage](path)
+        if path.is_file():  # there are no scores where no lesion is told right
+            DAMAGES[damage](path)
     run_study(study.config())
     assert results(study.folder) == before
     assert (study.folder / "report.html").is_file()

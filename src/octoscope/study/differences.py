@@ -15,6 +15,7 @@ from octoscope.data.decode import fingerprint, stamp
 from octoscope.data.entry import load_entry
 from octoscope.data.identity import FileRecord, decode_code
 from octoscope.errors import OctoscopeError
+from octoscope.files import digest_of
 from octoscope.scans.framing import Framing
 from octoscope.scans.table import COLUMNS, ScanTable
 from octoscope.scans.wording import many
@@ -61,15 +62,16 @@ def differences(
 
 
 def _framings(former: Former, framing: Framing) -> list[str]:
-    """Name the fields of the framing that differ."""
-    there = former.cache.framing.to_dict() if former.cache else former.config.get("framing")
+    """Name the fields of the framing that differ; what the cache found itself is no setting."""
+    there = former.config.get("framing")
     if not isinstance(there, Mapping):
-        return []
+        there = former.cache.framing.to_dict() if former.cache else {}
+        there.pop("levels", None)
     asked = framing.to_dict()
     return [
         f"framing.{name} was {there[name]!r} and is {asked[name]!r}"
         for name in asked
-        if name in there and there[name] != asked[name]
+        if name in there and digest_of(there[name]) != digest_of(asked[name])
     ]
 
 

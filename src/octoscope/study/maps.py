@@ -12,7 +12,7 @@ from typing import Any
 from octoscope.attribution.store_arrays import lock_of
 from octoscope.attribution.store_format import FORMAT, READ
 from octoscope.data.lock import exclusive
-from octoscope.files import digest_of, explained_disk_errors
+from octoscope.files import explained_disk_errors
 from octoscope.study.stage import read_object
 
 PARTIAL_SECONDS = 600
@@ -20,10 +20,10 @@ PARTIAL_SECONDS = 600
 
 
 def clear_outdated(maps: Path, about: Mapping[str, Any]) -> None:
-    """Remove maps that were made of another model or other scans, or by other code of the methods.
+    """Remove maps of the same model and scans that were made by other code of the methods.
 
-    Several processes may call it at once. A store that another version wrote is left for
-    `MapStore.create` to refuse.
+    Several processes may call it at once. A store of another model or other scans, or that another
+    version wrote, is left for `MapStore.create` to refuse.
 
     Args:
         maps: Folder of the store.
@@ -38,7 +38,10 @@ def clear_outdated(maps: Path, about: Mapping[str, Any]) -> None:
                 _remove(maps)
             return
         ours = attributes.get("format") == FORMAT and attributes.get("version") in READ
-        if ours and digest_of(attributes.get("about")) != digest_of(about):
+        there = attributes.get("about")
+        there = there if ours and isinstance(there, dict) else {}
+        same = all(there.get(key) == about[key] for key in ("model", "cache"))
+        if same and there.get("code") != about["code"]:
             _remove(maps)
             return
         for half in maps.rglob("*.partial"):

@@ -184,17 +184,13 @@ def require_buildable(plan: Plan) -> None:
 
 
 def _moved_whole(plan: Plan, found: ScanCache | None) -> bool:
-    """Say whether scans in another place are, row for row, those that the study is of.
+    """Say whether scans in another place may be, row for row, those that the study is of.
 
-    Where neither the cache nor a trained model can tell, they are not taken for the same.
+    Where there is a cache every file was compared by its content; where there is none, but trained
+    models, the cache that is built must be theirs. Else nothing can tell, and they are refused.
     """
-    if read_object(plan.folder.config).get("table_digest") != plan.table.digest():
-        return False
-    if found is not None:
-        return True  # every file was compared by its content
-    return bool(plan.trained) and all(
-        _former(plan, digest).cache is None for digest in plan.trained.values()
-    )  # then the cache is built anew, and must be theirs
+    same = read_object(plan.folder.config).get("table_digest") == plan.table.digest()
+    return same and (found is not None or bool(plan.trained))
 
 
 def _refusal(plan: Plan, run: Path, digest: str) -> str:
