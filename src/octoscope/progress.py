@@ -33,8 +33,12 @@ class SafeConsole(Console):
             yield segment if segment.control else segment._replace(text=visible(segment.text))
 
 
-console = SafeConsole(stderr=True)
-"""Where everything meant for a person to watch is printed; results for programs go to stdout."""
+console = SafeConsole(stderr=True, markup=False, emoji=False)
+"""Where everything meant for a person to watch is printed; results for programs go to stdout.
+
+Labels and paths are printed as they are: square brackets and colons in them mean nothing. What
+wants a colour takes ``style=`` or a `rich.text.Text`.
+"""
 
 
 def tell(sentence: str, style: str | None = None) -> None:
@@ -57,7 +61,7 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
     if total is None and isinstance(items, Sized):
         total = len(items)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

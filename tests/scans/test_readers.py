@@ -368,7 +368,7 @@ def test_pages_of_different_size_or_kind(tmp_path: Path) -> None:
 def valid_files() -> list[tuple[str, bytes]]:
     files = []
     grey, colour = smooth(24, 40), np.stack([smooth(24, 40, s) for s in range(3)], axis=-1)
-    for name in ("png", "bmp", "tiff", "jpeg"):
+    for name in ("png", "bmp", "tiff", "jpeg", "gif", "webp", "avif"):
         for image in (Image.fromarray(grey), Image.fromarray(colour)):
             stream = io.BytesIO()
             image.save(stream, name.upper())

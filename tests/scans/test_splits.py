@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -124,13 +125,13 @@ def test_every_class_is_in_every_split_near_its_share(sizes: list[list[int]], se
     ]
     fractions = (0.6, 0.2, 0.2)
     done = split_by_patient(table_of(rows), fractions, seed)
-    counts = pd.crosstab(done.frame["label"], done.frame["split"])
+    people = done.frame.drop_duplicates("patient")
+    counts = pd.crosstab(people["label"], people["split"])
     assert (counts[["train", "val", "test"]] > 0).all(axis=None)
     for c, patients in enumerate(sizes):
         for split, fraction in zip(("train", "val", "test"), fractions, strict=True):
-            off = abs(counts.loc[f"class{c}", split] - fraction * sum(patients))
-            assert off <= max(patients)  # whole patients cannot come nearer than that, in general
-    assert len(done.notes) == 1
+            off = abs(counts.loc[f"class{c}", split] - fraction * len(patients))
+            assert off <= 1  # whole patients cannot come nearer than that, in general
 
 
 def test_shares_are_close_on_an_ordinary_cohort() -> None:
@@ -139,10 +140,86 @@ def test_shares_are_close_on_an_ordinary_cohort() -> None:
         ("AB"[p % 2], f"p{p}", None) for p in range(400) for _ in range(1 + int(rng.exponential(8)))
     ]
     done = split_by_patient(table_of(rows), seed=3)
-    shares = pd.crosstab(done.frame["label"], done.frame["split"], normalize="index")
-    assert np.abs(shares[["train", "val", "test"]] - [0.7, 0.15, 0.15]).max(axis=None) < 0.01
-    per_patient = done.frame.groupby("patient")["split"].first().value_counts(normalize=True)
-    assert np.abs(per_patient[["train", "val", "test"]] - [0.7, 0.15, 0.15]).max() < 0.03
+    people = done.frame.drop_duplicates("patient")
+    wanted = [0.7, 0.15, 0.15]
+    for frame, off in ((people, 0.005), (done.frame, 0.06)):
+        shares = pd.crosstab(frame["label"], frame["split"], normalize="index")
+        assert np.abs(shares[["train", "val", "test"]] - wanted).max(axis=None) < off
+
+
+# Whose scan is added, of which class, and what a new patient is called.
+added = st.tuples(st.integers(0, 39), st.sampled_from("ABC"), st.text("abcxyz0", min_size=1))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    patients=st.lists(
+        st.tuples(st.sets(st.sampled_from("ABC"), min_size=1, max_size=2), st.integers(1, 9)),
+        min_size=9,
+        max_size=40,
+    ),
+    add=added,
+    seed=st.integers(0, 99),
+)
+def test_what_is_added_moves_nobody_or_a_neighbour(
+    patients: list[tuple[set[str], int]], add: tuple[int, str, str], seed: int
+) -> None:
+    """More scans of a patient move no one; a new patient, one at each of the two borders.
+
+    Where a class lives on patients of several classes, mending that may move one more of it.
+    """
+    rows = [
+        (label, f"p{p}", None)
+        for p, (labels, scans) in enumerate(patients)
+        for label in sorted(labels)
+        for _ in range(scans)
+    ]
+    if patients_by_class(table_of(rows)).min() < 2:
+        return
+    before = splits_of_patients(split_by_patient(table_of(rows), seed=seed))
+    which, label, name = add
+    known = which % len(patients)
+    own = min(patients[known][0])
+    more = [*rows, (own, f"p{known}", None), (own, f"p{known}", None)]
+    assert splits_of_patients(split_by_patient(table_of(more), seed=seed)) == before
+    newer = [*rows, (label, f"new{name}", None)]
+    after = splits_of_patients(split_by_patient(table_of(newer), seed=seed))
+    moved = [patient for patient in before if after[patient] != before[patient]]
+    pure = all(len(labels) == 1 for labels, _ in patients)
+    assert len(moved) <= (2 if pure else 4)
+
+
+@pytest.mark.parametrize("way", [split_by_patient, carve_validation])
+def test_few_move_when_a_patient_is_added(way: Callable[..., ScanTable]) -> None:
+    """Two borders, at 15 % and 85 %: 2 x 2 x 0.15 x 0.85 = 0.51 patients on average."""
+    moved = []
+    for n in range(40):
+        rows = cohort(30 + n, 2, "ABC", "train")
+        before = splits_of_patients(way(table_of(rows)))
+        after = splits_of_patients(way(table_of([*rows, ("ABC"[n % 3], f"new{n}", "train")])))
+        moved.append(sum(after[patient] != before[patient] for patient in before))
+    assert max(moved) <= 2
+    assert np.mean(moved) < 1
+
+
+def test_a_new_class_moves_nobody_of_the_others() -> None:
+    rows = cohort(60, 2, "BCD")
+    before = splits_of_patients(split_by_patient(table_of(rows)))
+    after = splits_of_patients(split_by_patient(table_of([*rows, *cohort(9, 1, "A", prefix="a")])))
+    assert {patient: after[patient] for patient in before} == before
+
+
+def test_scans_of_unknown_patients_stay_in_train() -> None:
+    rows = [*cohort(30), *[("A", None, None)] * 40]
+    for seed in range(10):
+        done = split_by_patient(table_of(rows), seed=seed)
+        assert set(done.frame["split"][done.frame["patient"].isna()]) == {"train"}
+
+
+def test_patients_with_many_scans_are_spoken_of() -> None:
+    rows = [*cohort(12, 1, "AB"), *[("A", "big", None)] * 300]
+    notes = {n for s in range(20) for n in split_by_patient(table_of(rows), seed=s).notes}
+    assert any("patients are shared out by number, and some have many scans" in n for n in notes)
 
 
 def test_seeds_differ_and_are_pinned() -> None:
@@ -153,7 +230,7 @@ def test_seeds_differ_and_are_pinned() -> None:
     assert split_by_patient(table, seed=1) != split_by_patient(table, seed=0)
 
 
-PINNED = "train val train test train val val test test"
+PINNED = "val train val train val test test test train"
 
 
 def test_a_split_can_be_left_out() -> None:

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.modules import module as registration
 
 from octoscope.errors import OctoscopeError
-from octoscope.options.binding import require_plain, said
+from octoscope.options.hints import said
 
 RESERVED = frozenset(
     {
@@ -30,7 +30,7 @@ RESERVED = frozenset(
 )
 """What timm's factory or ours takes beside an architecture's options; set by us or not at all."""
 
-WORD = re.compile(r"[A-Za-z0-9_+-]{1,64}")
+WORD = re.compile(r"[A-Za-z0-9_+-]{0,64}")
 LARGEST_NUMBER = 2**17
 LONGEST_LIST = 1000
 MOST_TENSORS = 20_000
@@ -48,7 +48,6 @@ def require_options(name: str, options: Mapping[str, Any]) -> None:
     Raises:
         OctoscopeError: If one is not.
     """
-    require_plain(options, f"options of {name}")
     for key, value in options.items():
         if key in RESERVED or key.startswith("_"):
             raise OctoscopeError(
@@ -58,22 +57,28 @@ def require_options(name: str, options: Mapping[str, Any]) -> None:
         _require_simple(name, key, value)
 
 
-def _require_simple(name: str, key: str, value: Any, depth: int = 1) -> None:
-    if isinstance(value, list | tuple) and depth <= 3 and len(value) <= LONGEST_LIST:
-        for item in value:
-            _require_simple(name, key, item, depth + 1)
-        return
-    if isinstance(value, str):
-        good = bool(WORD.fullmatch(value))
-    elif isinstance(value, int | float):
-        good = abs(value) <= LARGEST_NUMBER
-    else:
-        good = value is None
-    if not good:
-        raise OctoscopeError(
-            f"option {key[:80]} of {name} is {said(value)}; use a number up to {LARGEST_NUMBER}, "
-            "a plain word, or a list of them"
-        )
+def _require_simple(name: str, key: str, value: Any) -> None:
+    """Check one option; the numbers of a list count together, as blocks in stages do."""
+    total, left = 0.0, [value]
+    for count in range(LONGEST_LIST + 1):
+        if not left:
+            return
+        item = left.pop()
+        if isinstance(item, list | tuple):
+            left += item
+            good = True
+        elif isinstance(item, str):
+            good = bool(WORD.fullmatch(item))
+        elif isinstance(item, int | float):
+            total += abs(item)
+            good = total <= LARGEST_NUMBER
+        else:
+            good = item is None
+        if not good or count == LONGEST_LIST:
+            raise OctoscopeError(
+                f"option {key[:80]} of {name} is {said(value)}; use a number, a text, or a list of "
+                f"them: numbers up to {LARGEST_NUMBER}, and texts that are plain words"
+            )
 
 
 @contextmanager

@@ -13,14 +13,16 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from octoscope.errors import OctoscopeError
 from octoscope.files import atomic_path, read_json, write_json
-from octoscope.models.network import build_network
+from octoscope.models.network import build_saved
 from octoscope.models.preprocess import Preprocess
+from octoscope.options.binding import LONGEST
+from octoscope.options.hints import said
 from octoscope.scans.framed import read_framed
 from octoscope.scans.framing import Framing, frame_image
 from octoscope.scans.readers import to_grey, to_uint8
@@ -29,6 +31,8 @@ from octoscope.scans.scan import Scan
 WEIGHTS_FILE = "model.safetensors"
 DESCRIPTION_FILE = "classifier.json"
 FORMAT = "octoscope classifier 1"
+MAX_DESCRIPTION = 4 * 2**20
+"""Bytes of the description, and of the names and shapes in the weights file."""
 
 
 class Classifier(nn.Module):
@@ -147,36 +151,65 @@ class Classifier(nn.Module):
         Raises:
             OctoscopeError: If a file is missing, damaged, or does not belong to the other.
         """
-        description = read_json(folder / DESCRIPTION_FILE)
-        source = folder / DESCRIPTION_FILE
+        source, weights = folder / DESCRIPTION_FILE, folder / WEIGHTS_FILE
+        for path in (source, weights):
+            if not path.is_file():
+                raise OctoscopeError(f"{path}: no such file; train again or copy the whole folder")
+        if source.stat().st_size > MAX_DESCRIPTION:
+            raise OctoscopeError(f"{source}: larger than {MAX_DESCRIPTION >> 20} MiB, so not read")
+        description = read_json(source)
         classes, architecture = _checked(description, source)
-        weights = folder / WEIGHTS_FILE
-        if not weights.is_file():
-            raise OctoscopeError(f"{weights}: no such file; train again or copy the whole folder")
-        if _sha256(weights) != description.get("weights_sha256"):
-            raise OctoscopeError(
-                f"{weights}: damaged, or not the weights that {DESCRIPTION_FILE} beside it "
-                "describes; copy the whole folder again or train again"
-            )
+        damaged = OctoscopeError(
+            f"{weights}: damaged, or not the weights that {DESCRIPTION_FILE} beside it "
+            "describes; copy the whole folder again or train again"
+        )
+        shapes = _shapes(weights)
+        if shapes is None:
+            raise damaged
         try:
             preprocess = Preprocess.from_dict(description["preprocess"])
-            network = build_network(
+            if preprocess.channels != architecture["in_channels"]:
+                raise OctoscopeError("preprocess and architecture differ in the channels")
+            network = build_saved(
                 architecture["name"],
                 len(classes),
                 in_channels=architecture["in_channels"],
                 image_size=cast(tuple[int, int], tuple(architecture["image_size"])),
-                **architecture["options"],
+                options=architecture["options"],
+                shapes=shapes,
             )
         except OctoscopeError as error:
-            raise OctoscopeError(f"{source}: {error}") from None
+            raise OctoscopeError(f"{source}: {error}; copy the whole folder again") from None
+        if _sha256(weights) != description.get("weights_sha256"):
+            raise damaged
         try:
-            network.load_state_dict(load_file(weights))
+            state = load_file(weights)
+            network.load_state_dict(state)
         except (SafetensorError, RuntimeError) as error:
             raise OctoscopeError(
                 f"{weights}: does not hold the weights of {architecture['name']} "
                 f"({str(error).splitlines()[-1].strip()[:160]}); train again"
             ) from None
+        for key, value in state.items():
+            if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+                raise OctoscopeError(
+                    f"{weights}: {key} holds values that are no numbers (NaN or infinity), so the "
+                    "model says nothing; train again, with a lower learning rate"
+                )
         return cls(network, classes, preprocess, architecture).eval()
+
+
+def _shapes(weights: Path) -> dict[str, tuple[int, ...]] | None:
+    """Return name → shape of the tensors in a file, None if it is no file of tensors."""
+    with weights.open("rb") as file:
+        if int.from_bytes(file.read(8), "little") > MAX_DESCRIPTION:
+            return None
+    try:
+        with safe_open(weights, framework="pt") as tensors:
+            names = list(tensors.keys())
+            return {name: tuple(tensors.get_slice(name).get_shape()) for name in names}
+    except (SafetensorError, OSError):
+        return None
 
 
 def _checked(description: Any, source: Path) -> tuple[list[str], dict[str, Any]]:
@@ -186,18 +219,18 @@ def _checked(description: Any, source: Path) -> tuple[list[str], dict[str, Any]]
     classes, architecture = description.get("classes"), description.get("architecture")
     if (
         not isinstance(classes, list)
-        or not all(isinstance(c, str) for c in classes)
+        or not all(isinstance(c, str) and 0 < len(c) <= LONGEST for c in classes)
         or not 2 <= len(set(classes)) == len(classes)
     ):
         raise OctoscopeError(f"{source}: classes must be at least 2 different names")
     kinds = {"name": str, "in_channels": int, "image_size": list, "options": dict}
     if not isinstance(architecture, dict) or not all(
-        isinstance(architecture.get(key), kind) for key, kind in kinds.items()
+        type(architecture.get(key)) is kind for key, kind in kinds.items()
     ):
         raise OctoscopeError(f"{source}: architecture must have {', '.join(kinds)}")
     size = architecture["image_size"]
-    if len(size) != 2 or not all(isinstance(side, int) for side in size):
-        raise OctoscopeError(f"{source}: image_size must be rows and columns, not {size}")
+    if len(size) != 2 or not all(type(side) is int for side in size):
+        raise OctoscopeError(f"{source}: image_size must be rows and columns, not {said(size)}")
     if not isinstance(description.get("preprocess"), dict):
         raise OctoscopeError(f"{source}: has no preprocess")
     return classes, architecture

@@ -8,9 +8,10 @@ sizes that would, before anything is allocated.
 from __future__ import annotations
 
 import inspect
+import math
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,12 @@ import torch
 from torch import nn
 
 from octoscope.errors import OctoscopeError, did_you_mean
-from octoscope.models.bounds import RESERVED, counted, require_options
+from octoscope.models.bounds import RESERVED, TooLargeError, counted, require_options
 from octoscope.models.pretrained import explained_loading, require_loaded, weights_from
+from octoscope.models.sizes import STRIDES, Size, nearest_sizes, say
 
-Size = tuple[int, int]
-"""Rows and columns of an image."""
-
-STRIDES = (4, 8, 14, 16, 24, 28, 32, 48, 56, 64, 112)
-"""Multiples that networks ask of an image side: patches, strides and windows."""
+MOST_CLASSES = 10_000
+LARGEST_SIDE = 2**14
 
 
 def build_network(
@@ -82,6 +81,61 @@ def build_network(
     return _seeded(seed, name, **shape)
 
 
+def build_saved(
+    name: str,
+    num_classes: int,
+    *,
+    in_channels: int,
+    image_size: Size,
+    options: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> nn.Module:
+    """Build the network that a file of tensors belongs to, for its tensors to be loaded into.
+
+    What the description asks for is compared with the file's tensors on the meta device first, so
+    that one that asks for more than the file holds costs next to nothing.
+
+    Args:
+        name: A timm name.
+        num_classes: K.
+        in_channels: Channels C of the images, 1 or 3.
+        image_size: Rows and columns H, W.
+        options: The architecture's own.
+        shapes: Name → shape of every tensor in the file.
+
+    Returns:
+        The network with random weights, on the CPU.
+
+    Raises:
+        OctoscopeError: On an unknown name or option, or if the network has other tensors.
+    """
+    require_known(name)
+    _require_arguments(num_classes, in_channels, image_size)
+    require_options(name, options)
+    shape: dict[str, Any] = dict(num_classes=num_classes, in_chans=in_channels, **options)
+    with counted(2 * len(shapes) + 100, 2 * sum(map(math.prod, shapes.values())) + 10**6):
+        if _takes_image_size(name, shape, image_size):
+            shape["img_size"] = image_size
+        try:
+            network = _on_meta(name, shape).eval()
+        except TooLargeError as error:
+            raise OctoscopeError(f"does not hold the weights of {name} ({error})") from None
+        except Exception as error:  # a network may object in any way it likes
+            raise OctoscopeError(f"{name} cannot be built ({_first_sentence(error)})") from None
+    state = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    for key in sorted(state.keys() | shapes.keys()):
+        if state.get(key) != shapes.get(key):
+            has, asked = (say(s[key]) or "one number" if key in s else "none"
+                          for s in (shapes, state))  # fmt: skip
+            raise OctoscopeError(
+                f"does not hold the weights of {name} (of {key[:80]}, {asked} is asked for and "
+                f"{has} is there)"
+            )
+    if reason := _misfit(network, shape, image_size):
+        raise OctoscopeError(f"{name} cannot take images of {say(image_size)} ({reason})")
+    return _seeded(0, name, **shape)
+
+
 def count_parameters(network: nn.Module) -> tuple[int, int]:
     """Return the numbers of all and of the trainable parameters."""
     counts = [(p.numel(), p.numel() * p.requires_grad) for p in network.parameters()]
@@ -102,12 +156,17 @@ def require_known(name: str) -> None:
 
 
 def _require_arguments(num_classes: int, in_channels: int, image_size: Size) -> None:
-    if num_classes < 2:
-        raise OctoscopeError(f"a classifier needs at least 2 classes, not {num_classes}")
+    if not 2 <= num_classes <= MOST_CLASSES:
+        raise OctoscopeError(
+            f"a classifier needs at least 2 classes, and at most {MOST_CLASSES}, not {num_classes}"
+        )
     if in_channels not in (1, 3):
         raise OctoscopeError(f"a network takes 1 or 3 channels, not {in_channels}")
-    if min(image_size) < 1:
-        raise OctoscopeError(f"image size {_say(image_size)} is empty; use at least 1×1")
+    if min(image_size) < 1 or max(image_size) > LARGEST_SIDE:
+        raise OctoscopeError(
+            f"image size {say(image_size)} is empty or too large; use 1×1 to "
+            f"{LARGEST_SIDE}×{LARGEST_SIDE}"
+        )
 
 
 def _takes_image_size(name: str, shape: Mapping[str, Any], image_size: Size) -> bool:
@@ -158,33 +217,41 @@ def _dry_run(name: str, shape: Mapping[str, Any], size: Size, sized: bool) -> No
     Raises:
         OctoscopeError: If that fails, or does not give one logit per class.
     """
-    reason = _misfit(name, shape, size, sized)
+    reason = _try_out(name, shape, size, sized)
     if reason is None:
         return
     strides = tuple(_sides(shape.get("patch_size"))) + STRIDES
-    near = nearest_sizes(lambda s: _misfit(name, shape, s, sized) is None, size, strides)
+    near = nearest_sizes(lambda s: _try_out(name, shape, s, sized) is None, size, strides)
     if near:
         raise OctoscopeError(
-            f"{name} cannot take images of {_say(size)} ({reason}); sizes near it that fit: "
-            f"{' or '.join(map(_say, near))}"
+            f"{name} cannot take images of {say(size)} ({reason}); sizes near it that fit: "
+            f"{' or '.join(map(say, near))}"
         )
     given = {k: v for k, v in shape.items() if k not in ("num_classes", "in_chans")}
     with_options = f" with {', '.join(f'{k}={v}' for k, v in given.items())}" if given else ""
     raise OctoscopeError(
-        f"{name} cannot be built as a classifier of {_say(size)} images{with_options} ({reason}); "
+        f"{name} cannot be built as a classifier of {say(size)} images{with_options} ({reason}); "
         "choose other options or another model"
     )
 
 
-def _misfit(name: str, shape: Mapping[str, Any], size: Size, sized: bool) -> str | None:
+def _try_out(name: str, shape: Mapping[str, Any], size: Size, sized: bool) -> str | None:
     """Return why the network cannot be built for `size` or run on it, None if it can."""
     try:
         network = _on_meta(name, {**shape, "img_size": size} if sized else shape).eval()
+    except Exception as error:  # a network may object in any way it likes
+        return _first_sentence(error)
+    return _misfit(network, shape, size)
+
+
+def _misfit(network: nn.Module, shape: Mapping[str, Any], size: Size) -> str | None:
+    """Return why a network on the meta device cannot be run on images of `size`, None if it can."""
+    try:
         if cut := _cut_by_patches(network, size):
             return cut
         with torch.inference_mode():
             logits = network(torch.empty(1, shape["in_chans"], *size, device="meta"))
-    except Exception as error:  # a network may object in any way it likes
+    except Exception as error:
         return _first_sentence(error)
     if isinstance(logits, torch.Tensor) and logits.shape == (1, shape["num_classes"]):
         return None
@@ -205,46 +272,13 @@ def _cut_by_patches(network: nn.Module, size: Size) -> str | None:
     left = [side % step for side, step in zip(size, patches.stride, strict=True)]
     if not any(left):
         return None
-    return f"patches of {_say(patches.stride)} would leave out {left[0]} rows, {left[1]} columns"
-
-
-def nearest_sizes(
-    fits: Callable[[Size], bool], size: Size, strides: Sequence[int] = STRIDES
-) -> list[Size]:
-    """Return the sizes just below and above `size` on the finest grid where any fits.
-
-    Args:
-        fits: Whether a network can take a size.
-        size: The size that it cannot take.
-        strides: Grids to try, finest first.
-
-    Returns:
-        At most two sizes; if no grid helps, square ones near it; else none.
-    """
-    for square in (False, True):
-        for stride in strides:
-            low, high = (max(min(size), 1),) * 2, (max(size),) * 2
-            below = _snap(low if square else size, stride, up=False)
-            above = _snap(high if square else size, stride, up=True)
-            good = [s for s in (below, above) if min(s) > 0 and s != size and fits(s)]
-            if good:
-                return list(dict.fromkeys(good))
-    return []
-
-
-def _snap(size: Size, stride: int, *, up: bool) -> Size:
-    rows, columns = (-(-side // stride) if up else side // stride for side in size)
-    return rows * stride, columns * stride
+    return f"patches of {say(patches.stride)} would leave out {left[0]} rows, {left[1]} columns"
 
 
 def _sides(patch_size: Any) -> list[int]:
     """Return the sides of a patch given as a number or a list of them."""
     sides = patch_size if isinstance(patch_size, list | tuple) else [patch_size]
     return sorted({side for side in sides if isinstance(side, int) and side > 0})
-
-
-def _say(size: Sequence[int]) -> str:
-    return "×".join(map(str, size))
 
 
 def _first_sentence(error: Exception) -> str:

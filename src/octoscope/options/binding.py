@@ -9,31 +9,27 @@ from __future__ import annotations
 
 import math
 import re
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin
 
 from octoscope.errors import OctoscopeError, did_you_mean
+from octoscope.options.hints import (
+    LARGEST,
+    describe,
+    hints_of,
+    members_of,
+    said,
+    short,
+    unwrapped,
+)
 from octoscope.options.limits import Limit
 from octoscope.options.plain import MAX_DEPTH, MAX_VALUES
 
-LARGEST = 2**63 - 1
 LONGEST = 4096
 """Characters of a text."""
-
-
-def hints_of(cls: Any) -> dict[str, Any]:
-    """Return field → type hint of a dataclass, limits included."""
-    return _hints(cls)
-
-
-@cache
-def _hints(cls: Any) -> dict[str, Any]:
-    return typing.get_type_hints(cls, include_extras=True)
 
 
 def make(cls: type, values: Mapping[str, Any], where: str) -> Any:
@@ -64,7 +60,7 @@ def bind(hint: Any, value: Any, where: str) -> Any:
     Raises:
         OctoscopeError: If it is of another type, or out of range.
     """
-    hint, limits = _unwrapped(hint)
+    hint, limits = unwrapped(hint)
     if is_dataclass(hint):
         return _bind_fields(typing.cast(type, hint), value, where)
     if len(members := members_of(hint)) > 1:
@@ -73,11 +69,8 @@ def bind(hint: Any, value: Any, where: str) -> Any:
     for limit in limits:
         complaint = limit.complaint(bound)
         if complaint is not None:
-            raise (
-                OctoscopeError(f"{where}: {complaint}")
-                if complaint
-                else _wrong(hint, value, where, limits)
-            )
+            wrong = _wrong(hint, value, where, limits)
+            raise OctoscopeError(f"{where}: {complaint}") if complaint else wrong
     return bound
 
 
@@ -87,7 +80,7 @@ def build(hint: Any, bound: Any, where: str) -> Any:
     Raises:
         OctoscopeError: If the fields of one do not go together.
     """
-    hint, _ = _unwrapped(hint)
+    hint, _ = unwrapped(hint)
     nested = next((m for m in members_of(hint) if is_dataclass(m)), None)
     if nested is not None and isinstance(bound, dict):
         hints = hints_of(nested)
@@ -95,9 +88,9 @@ def build(hint: Any, bound: Any, where: str) -> Any:
         try:
             return typing.cast(type, nested)(**values)
         except OctoscopeError as error:
-            raise OctoscopeError(
-                f"{where.rstrip(': ')}: {error}" if where else str(error)
-            ) from None
+            at = f"{where.rstrip(': ')}: " if where else ""
+            own = re.split(r"[ .]", where)[-1]  # "framing: framing: …" would say it twice
+            raise OctoscopeError(f"{at}{str(error).removeprefix(f'{own}: ')}") from None
     if get_origin(hint) in (tuple, list) and isinstance(bound, list | tuple):
         inner = get_args(hint)[0]
         return type(bound)(build(inner, v, f"{where}[{i}]") for i, v in enumerate(bound))
@@ -119,57 +112,9 @@ def below(where: str, key: str) -> str:
     return f"{where}{key}" if not where or where.endswith((" ", "--")) else f"{where}.{key}"
 
 
-def members_of(hint: Any) -> tuple[Any, ...]:
-    """Return the members of a union, or the one type."""
-    union = get_origin(hint) in (Union, types.UnionType)
-    return tuple(_unwrapped(m)[0] for m in get_args(hint)) if union else (_unwrapped(hint)[0],)
-
-
-def describe(hint: Any, limits: Sequence[Limit] = ()) -> str:
-    """Return what a type hint asks for, such as ``a whole number from 1``."""
-    hint, own = _unwrapped(hint)
-    tail = "".join(f" {text}" for limit in (*limits, *own) if (text := limit.describe()))
-    if get_origin(hint) in (Union, types.UnionType):
-        texts = [describe(m) for m in sorted(get_args(hint), key=lambda m: m is type(None))]
-        return " or ".join(texts) + tail
-    if get_origin(hint) is Literal:
-        choices = ", ".join(c if isinstance(c, str) else said(c) for c in get_args(hint))
-        return f"one of {choices}" if len(get_args(hint)) > 1 else choices
-    if get_origin(hint) in (tuple, list):
-        inner = get_args(hint)
-        count = "a list" if inner[-1] is Ellipsis or len(inner) == 1 else f"a list of {len(inner)}"
-        kind = describe(inner[0]).removeprefix("a ")
-        return f"{count}, each a {kind}" if not is_dataclass(inner[0]) else f"{count} of mappings"
-    if is_dataclass(hint) or get_origin(hint) is not None:
-        return "a mapping"
-    names = {
-        str: "a text", int: "a whole number", float: "a number", bool: "true or false",
-        Path: "a path", type(None): "null",
-    }  # fmt: skip
-    return names[hint] + tail
-
-
-def said(value: Any) -> str:
-    """Return a value as a message can show it: short, and on one line."""
-    if isinstance(value, bool) or value is None:
-        return str({True: "true", False: "false", None: "null"}[value])
-    if isinstance(value, int) and abs(value) > LARGEST:
-        return "a number beyond 64 bits"
-    text = repr(value) if not isinstance(value, Path) else repr(str(value))
-    return text if len(text) <= 60 else f"{text[:59]}…"
-
-
-def _unwrapped(hint: Any) -> tuple[Any, tuple[Limit, ...]]:
-    """Split ``Annotated[hint, limits…]``."""
-    if get_origin(hint) is Annotated:
-        inner, *limits = get_args(hint)
-        return inner, tuple(limits)
-    return hint, ()
-
-
 def _bind_union(hint: Any, members: Sequence[Any], value: Any, where: str) -> Any:
     """Return the value as the member that it fits, telling what is wrong for the likeliest."""
-    candidates = [m for m in get_args(hint) if _is_of_kind(_unwrapped(m)[0], value)]
+    candidates = [m for m in get_args(hint) if _is_of_kind(unwrapped(m)[0], value)]
     if len(candidates) == 1:
         return bind(candidates[0], value, where)
     for candidate in candidates:
@@ -208,7 +153,7 @@ def _bind_one(hint: Any, value: Any, where: str, limits: Sequence[Limit]) -> Any
         texts = [str(c).lower() if isinstance(c, bool) else str(c) for c in choices]
         word = value if isinstance(value, str) else said(value)
         raise OctoscopeError(
-            f'{where} "{_short(word)}" is unknown{did_you_mean(word, texts)}; '
+            f'{where} "{short(word)}" is unknown{did_you_mean(word, texts)}; '
             f"choose one of {', '.join(texts)}"
         )
     if origin in (tuple, list):
@@ -260,7 +205,7 @@ def unknown(key: Any, known: Mapping[str, Any], where: str) -> OctoscopeError:
     """Return the error of a field that does not exist."""
     word = str(key)
     return OctoscopeError(
-        f'{where} has no field "{_short(word)}"{did_you_mean(word, known)}; '
+        f'{where} has no field "{short(word)}"{did_you_mean(word, known)}; '
         f"known are {', '.join(known)}"
     )
 
@@ -320,7 +265,3 @@ def _text(value: str, where: str, empty: str = "") -> str:
 
 def _wrong(hint: Any, value: Any, where: str, limits: Sequence[Limit]) -> OctoscopeError:
     return OctoscopeError(f"{where} must be {describe(hint, limits)}, not {said(value)}")
-
-
-def _short(word: str) -> str:
-    return word if len(word) <= 60 else f"{word[:59]}…"

@@ -9,7 +9,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from octoscope.options.binding import describe, members_of, said
+from octoscope.options.hints import describe, members_of, said
 from octoscope.options.verb import Option, Verb, options_of
 
 INDENT = 24

@@ -18,7 +18,8 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Any, get_origin
 
-from octoscope.options.binding import build, hints_of, members_of
+from octoscope.options.binding import build
+from octoscope.options.hints import hints_of, members_of
 
 
 @dataclass(frozen=True)

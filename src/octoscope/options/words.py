@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 from octoscope.errors import OctoscopeError, did_you_mean
-from octoscope.options.binding import TRUTHS, bind, describe, hints_of, members_of, said, unknown
+from octoscope.options.binding import TRUTHS, bind, unknown
+from octoscope.options.hints import describe, hints_of, members_of, said
 from octoscope.options.plain import MAX_DIGITS, NUMBER, WHOLE, parse_plain, read_plain_file
 from octoscope.options.verb import Option, Verb
 

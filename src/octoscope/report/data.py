@@ -46,10 +46,9 @@ def data_section(study: StudyFiles) -> dict[str, Any]:
 
 def counts(study: StudyFiles) -> dict[str, Any] | None:
     """Return scans and patients by class and split, from ``table.parquet``; None if missing."""
-    path = study.path / "table.parquet"
-    if not path.is_file():
+    frame = study.table
+    if frame is None:
         return None
-    frame = pd.read_parquet(path, columns=["label", "patient", "split"])
     splits = [name for name in SPLITS if (frame["split"] == name).any()]
     masked = {name: frame[frame["split"] == name] for name in splits}
     none = frame[frame["split"].isna()]

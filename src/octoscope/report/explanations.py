@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from octoscope.attribution.store import MapStore
+from octoscope.attribution.store_check import DamagedMapsError
 from octoscope.errors import OctoscopeError
 from octoscope.report.figures.outline import lesion_paths
 from octoscope.report.figures.overlay import gradient, overlay_png, scan_jpeg
@@ -182,6 +183,8 @@ def _stored(
         return None
     try:
         return store.read(row, method), store.record(row, method)
+    except DamagedMapsError:
+        raise
     except OctoscopeError:
         return None
 
@@ -197,6 +200,11 @@ def map_cell(
     if found is None:
         return out
     values, record = found
+    if record["target"].max(initial=-1) >= len(classes):
+        raise OctoscopeError(
+            f"{store.path}: explains class {record['target'].max()}, and the study has "
+            f"{len(classes)}; delete that folder and explain anew"
+        )
     if record["target"].ndim and (record["target"] < 0).all():  # of parts, such as heads: the mean
         values = values.mean(axis=0)
         record = {key: column.min(axis=0) for key, column in record.items()}

@@ -1,4 +1,8 @@
-"""What a study folder holds, read for the report: every piece may be missing, none is required."""
+"""What a study folder holds, read for the report: what is missing is named.
+
+A file that does not hold what it should is one sentence, with its name and place: a number that
+was read out of a damaged file would be shown as if it had been measured.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +19,9 @@ from octoscope.errors import OctoscopeError
 from octoscope.evaluation.ledger import openings
 from octoscope.evaluation.predictions import read_predictions
 from octoscope.files import read_json
+from octoscope.report import expected
+from octoscope.report.shape import Shape, fault_of
+from octoscope.report.tables import read_table, require_columns
 from octoscope.trust.scores import read_scores
 
 SPLITS = ("val", "test", "train")
@@ -39,13 +46,22 @@ class RunFiles:
 
     @classmethod
     def read(cls, path: Path) -> RunFiles:
-        """Read a run's folder."""
-        metrics = {split: _json(path / f"metrics-{split}.json") for split in SPLITS}
+        """Read a run's folder.
+
+        Raises:
+            OctoscopeError: If one of its files is damaged.
+        """
+        metrics = {
+            split: _json(path / f"metrics-{split}.json", expected.METRICS) for split in SPLITS
+        }
+        for split, said in metrics.items():
+            if said is not None and (fault := expected.odd_metrics(said)):
+                raise _damaged(path / f"metrics-{split}.json", fault)
         return cls(
             path,
-            _json(path / "run.json") or {},
-            _json(path / "recipe.json") or {},
-            {split: content for split, content in metrics.items() if content},
+            _json(path / "run.json", expected.RUN) or {},
+            _json(path / "recipe.json", expected.RECIPE) or {},
+            {split: content for split, content in metrics.items() if content is not None},
         )
 
     @property
@@ -67,33 +83,39 @@ class RunFiles:
     def log(self) -> pd.DataFrame | None:
         """``log.csv``, None if missing."""
         path = self.path / "log.csv"
-        return pd.read_csv(path) if path.is_file() else None
+        if not path.exists():
+            return None
+        frame = read_table(path, pd.read_csv)
+        return require_columns(path, frame, expected.LOG_COLUMNS, numbers=frame.columns)
 
     def predictions(self, split: str) -> pd.DataFrame | None:
         """Return ``predictions-SPLIT.parquet``, None if missing."""
         path = self.path / f"predictions-{split}.parquet"
-        return read_predictions(path) if path.is_file() else None
+        return read_table(path, read_predictions) if path.exists() else None
 
     @cached_property
     def scores(self) -> pd.DataFrame | None:
         """``scores.parquet``, None if missing."""
         path = self.path / "scores.parquet"
-        return read_scores(path) if path.is_file() else None
+        if not path.exists():
+            return None
+        frame = read_table(path, read_scores)
+        return require_columns(path, frame, expected.SCORE_COLUMNS, numbers=["value"])
 
     @cached_property
     def localisation(self) -> dict[str, Any]:
         """``localisation.json``, empty if missing; only its counts are used."""
-        return _json(self.path / "localisation.json") or {}
+        return _json(self.path / "localisation.json", expected.LOCALISATION) or {}
 
     @cached_property
     def trust(self) -> dict[str, Any]:
         """``trust.json``, empty if missing."""
-        return _json(self.path / "trust.json") or {}
+        return _json(self.path / "trust.json", expected.TRUST) or {}
 
     @cached_property
     def panels(self) -> list[dict[str, Any]]:
         """``panels.json``: the scans to show, empty if missing."""
-        return _json(self.path / "panels.json") or []
+        return _json(self.path / "panels.json", expected.PANELS) or []
 
     @cached_property
     def maps(self) -> MapStore | None:
@@ -134,27 +156,44 @@ class StudyFiles:
         Raises:
             OctoscopeError: If it holds no study, or one of its files is damaged.
         """
-        if not (path / "study.json").is_file():
+        if not (path / "study.json").exists():
             raise OctoscopeError(
                 f"{path}: holds no study (study.json is missing); run octoscope study first"
             )
-        about = _json(path / "study.json") or {}
+        about = _json(path / "study.json", expected.STUDY)
         runs = [RunFiles.read(folder.parent) for folder in sorted(path.glob("runs/*/run.json"))]
-        order = [recipe.get("model") for recipe in about.get("config", {}).get("models", [])]
+        order = [recipe.get("model") for recipe in about["config"].get("models", [])]
         runs.sort(key=lambda run: (_place(run.model, order), run.model, run.seed))
         return cls(
             path,
             about,
-            _json(path / "audit.json"),
-            _json(path / "methods.json") or {},
+            _json(path / "audit.json", expected.AUDIT),
+            _json(path / "methods.json", expected.METHODS) or {},
             [run for run in runs if run.info.get("finished", True)],
             [run.name for run in runs if not run.info.get("finished", True)],
         )
 
     @cached_property
+    def table(self) -> pd.DataFrame | None:
+        """Label, patient and split of every scan (``table.parquet``), None if missing."""
+        path = self.path / "table.parquet"
+        columns = ["label", "patient", "split"]
+        if not path.exists():
+            return None
+        return read_table(path, lambda file: pd.read_parquet(file, columns=columns))
+
+    @cached_property
+    def missing(self) -> list[str]:
+        """What a finished study holds and this one does not, each with what is lost by it."""
+        masks = self.cache is not None and self.cache.masks is not None
+        return expected.missing_files(
+            self.path, self.about, [run.path for run in self.runs], masks=masks
+        )
+
+    @cached_property
     def trust(self) -> dict[str, Any]:
         """``trust.json``: how far the models agree; empty if missing."""
-        return _json(self.path / "trust.json") or {}
+        return _json(self.path / "trust.json", expected.TRUST) or {}
 
     @cached_property
     def ledger(self) -> list[tuple[str, list[dict[str, Any]]]]:
@@ -197,9 +236,24 @@ class StudyFiles:
             return None  # the report then shows no scans, and says so
 
 
-def _json(path: Path) -> Any:
-    """Return a JSON file, None if there is none."""
-    return read_json(path) if path.is_file() else None
+def _json(path: Path, shape: Shape) -> Any:
+    """Return a JSON file, None if there is none.
+
+    Raises:
+        OctoscopeError: If it does not hold what it should.
+    """
+    if not path.exists():
+        return None
+    content = read_json(path)
+    if fault := fault_of(content, shape):
+        raise _damaged(path, fault)
+    return content
+
+
+def _damaged(path: Path, fault: str) -> OctoscopeError:
+    return OctoscopeError(
+        f"{path}: is damaged ({fault}); delete it, and octoscope study makes it anew"
+    )
 
 
 def _place(name: str, order: list[str | None]) -> int:

@@ -1,9 +1,11 @@
-"""HTML: the template environment, data URIs, and how numbers are written."""
+"""HTML: the template environment, the page's policy, data URIs, and how numbers are written."""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import is_dataclass
 from typing import Any
@@ -12,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from octoscope.trust.scores import ratios, shares
+from octoscope.visible import right_to_left_runs, visible
 
 DASH = "–"
 NBSP = "\N{NO-BREAK SPACE}"
@@ -25,11 +28,81 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=shown,
     )
     out.filters.update(
         number=number, interval=interval, percent=percent, count=count, p_value=p_value
     )
     return out
+
+
+def shown(value: Any) -> Any:
+    """Return what a template writes for a value: text with nothing unseen in it."""
+    if isinstance(value, Markup):
+        return Markup(visible(value))
+    return visible(value) if isinstance(value, str) else value
+
+
+def page_of(content: Mapping[str, Any]) -> str:
+    """Return the report as HTML.
+
+    Its policy lets the browser run the one script and use the one style sheet of the page, known
+    by their digests, show pictures that stand in the page, and nothing else.
+
+    Args:
+        content: What the templates show.
+    """
+    templates = environment()
+    style = f"\n{templates.get_template('report.css.j2').render(content)}\n"
+    script = f"\n{templates.get_template('report.js').render()}\n"
+    policy = "; ".join(
+        [
+            "default-src 'none'",
+            "img-src data:",
+            f"style-src '{digest(style)}'",
+            f"script-src '{digest(script)}'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ]
+    )
+    page = templates.get_template("report.html.j2").render(
+        {**content, "style": Markup(style), "script": Markup(script), "policy": policy}
+    )
+    return with_directions(page)
+
+
+def digest(text: str) -> str:
+    """Return the digest of a script or style sheet as a content security policy names it."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}"
+
+
+_PIECES = re.compile(
+    r"(<(?P<name>title|script|style|option)\b.*?</(?P=name)\s*>|<[^>]*>)", re.DOTALL
+)
+
+
+def with_directions(page: str) -> str:
+    """Return a page in which words written from the right keep to themselves.
+
+    Without it a browser carries the numbers beside a Hebrew or Arabic word to its other side.
+
+    Args:
+        page: HTML in which every text is escaped: a ``<`` or ``>`` is always a tag's.
+    """
+    if not right_to_left_runs(page):
+        return page
+    pieces = _PIECES.split(page)  # text, tag, name of a whole element or None, text, …
+    texts = [_isolated(text) for text in pieces[::3]]
+    tags = [*pieces[1::3], ""]
+    return "".join(text + tag for text, tag in zip(texts, tags, strict=True))
+
+
+def _isolated(text: str) -> str:
+    out, done = [], 0
+    for start, end in right_to_left_runs(text):
+        out += [text[done:start], "<bdi>", text[start:end], "</bdi>"]
+        done = end
+    return "".join([*out, text[done:]])
 
 
 def data_uri(content: bytes, kind: str) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from octoscope.attribution.store import MapStore
+from octoscope.attribution.store_check import DamagedMapsError
 from octoscope.errors import OctoscopeError
 from octoscope.report.explanations import diverging, draw_cell, map_cell
 from octoscope.report.figures.outline import lesion_paths
@@ -106,6 +107,8 @@ def mean_map(store: MapStore, rows: np.ndarray, method: str) -> tuple[np.ndarray
     """
     try:
         maps = store.read_rows(rows, method)
+    except DamagedMapsError:
+        raise
     except OctoscopeError:
         return None, 0
     if maps.ndim != 3:

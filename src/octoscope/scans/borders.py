@@ -27,6 +27,8 @@ SEAM_WAVER = 8
 """Pixels by which JPEG makes the end of a sloping seam waver from column to column."""
 SEAM_HALO = 3
 """Pixels beside a seam that interpolation and JPEG have mixed with the border."""
+CHUNK = 32
+"""Rows that are searched at once for the ends of flat runs."""
 FLAT = 6
 """Grey values over which the pixels of a flat stretch of the frame's edge may range."""
 RINGING = 4.0
@@ -202,7 +204,7 @@ def _flat_depth(image: np.ndarray, level: int) -> np.ndarray | None:
         ``(W,)`` rows, with the seam's halo; None if what is flat there ends in no seam.
     """
     height, width = image.shape
-    runs = _run_lengths(_near(image, level)).astype(float)
+    runs = _flat_runs(image, level)
     seam = _seam(runs, height)
     if seam is None:
         return None
@@ -222,6 +224,22 @@ def _flat_depth(image: np.ndarray, level: int) -> np.ndarray | None:
         return None
     reach = np.where(ending, np.maximum(runs, seam), seam) + SEAM_HALO
     return np.where(seam > -SEAM_HALO, reach, 0)
+
+
+def _flat_runs(image: np.ndarray, level: int) -> np.ndarray:
+    """Return per column how many pixels from the upper edge are as grey as `level`, ``(W,)``."""
+    runs = np.zeros(image.shape[1])
+    going = np.arange(image.shape[1])
+    for top in range(0, len(image), CHUNK):
+        part = _near(image[top : top + CHUNK, going], level)
+        lengths = (
+            _run_lengths(part) if top == 0 else np.where(part.all(0), len(part), part.argmin(0))
+        )
+        runs[going] += lengths
+        going = going[lengths == len(part)]
+        if not len(going):
+            break
+    return runs
 
 
 def _near(image: np.ndarray, level: int) -> np.ndarray:
@@ -281,7 +299,8 @@ def _scan_along(image: np.ndarray, level: int, seam: np.ndarray, columns: np.nda
     """Whether what lies before the seam in `columns` is scan too: smooth, or a flat vitreous."""
     at = np.flatnonzero(columns)
     steps = np.linspace(0, 1, SHORT)[:, None]
-    inside = image[np.rint(steps * np.maximum(seam[at] - SHORT, seam[at] / 2)).astype(int), at]
+    depth = np.rint(steps * np.maximum(seam[at] - SHORT, seam[at] / 2)).astype(int)
+    inside = image[depth.clip(0, len(image) - 1), at]
     row = np.rint(seam[at]).astype(int) + np.arange(SHORT, 2 * SHORT)[:, None]
     beyond = image[row.clip(0, len(image) - 1), at]
     waver, speckle = (np.abs(part.astype(float) - level).mean() for part in (inside[1:], beyond))

@@ -23,7 +23,9 @@ ROBUST = (0.1, 99.9)
 """Percentiles of a scan that stand for its darkest and brightest value: dead and hot pixels, and
 letters in a corner, lie outside."""
 TOLERANCE = 0.1
-"""How far beyond a range a scan may reach, as a part of it: resampling overshoots."""
+"""How far above white a scan may reach, as a part of white: resampling overshoots."""
+BELOW = 0.05
+"""How far below black it may reach, as a part of its brightest value: decibels reach further."""
 SPARED = 0.02
 """Part of the scans, at either end, that have no say in what the range of a table is."""
 DEPTHS = (8, 10, 12, 14, 16)
@@ -138,12 +140,12 @@ def find_range(scans: Sequence[GreyRange]) -> Range:
         if -1 - TOLERANCE <= low < -SHOWS and high <= 1 + TOLERANCE:
             return -1, 1
     integral = sum(scan.integral for scan in scans) > len(scans) - spared - 1
-    if integral and low >= -TOLERANCE * max(high, 0):
+    if integral and low >= -BELOW * max(high, 0):
         declared = sorted(scan.depth or 8 for scan in scans)[-1 - spared]
         for bits in sorted({*(DEPTHS_OF_ONE if alone else DEPTHS), declared}):
             if bits >= declared and high <= (1 + TOLERANCE) * (2**bits - 1):
                 return 0, 2**bits - 1
-    if 255 * SHOWS <= high <= 255 * (1 + TOLERANCE) and low >= -TOLERANCE * 255:
+    if 255 * SHOWS <= high <= 255 * (1 + TOLERANCE) and low >= -BELOW * high:
         return 0, 255
     return low, high if high > low else low + 1
 

@@ -82,7 +82,8 @@ class ScanTable:
                 [_text(v, strip=False) for v in frame[column].tolist()], dtype=object
             )
         visit = pd.to_numeric(frame["visit"], errors="coerce")
-        visit = visit.where(np.abs(visit.astype(float)) < 2**31)
+        days = visit.astype(float)
+        visit = visit.where((np.abs(days) < 2**31) & (days == days.round()))
         _require(
             visit.notna() | frame["visit"].map(_text).isna(),
             frame,

@@ -30,7 +30,6 @@ from octoscope.models.pretrained import weights_from
 from octoscope.scans.table import ScanTable
 from octoscope.study.config import StudyConfig
 from octoscope.study.differences import Former, differences
-from octoscope.study.explainable import require_defined
 from octoscope.study.folder import StudyFolder
 from octoscope.study.stage import read_object
 from octoscope.training.compute import Compute
@@ -78,21 +77,17 @@ def require_possible(config: StudyConfig) -> None:
         Compute.choose(recipe)
 
 
-def plan_study(config: StudyConfig, table: ScanTable, *, until: str) -> Plan:
+def plan_study(config: StudyConfig, table: ScanTable) -> Plan:
     """Compare a study with what its folder holds.
 
     Args:
         config: The study.
         table: Its scans, with splits.
-        until: The last stage: ``train`` or ``report``.
 
     Raises:
         OctoscopeError: If the folder holds the study of other scans, or a model that was trained on
             other scans, splits or framing, or by another recipe, or is not its own.
     """
-    _require_buildable(config, len(table.classes))
-    if until != "train":
-        require_defined(config, len(table.classes))
     folder = StudyFolder(config.folder)
     recipes = tuple(replace(recipe, seed=seed) for recipe in config.models for seed in config.seeds)
     trained = _trained(folder)
@@ -167,14 +162,17 @@ def _trained(folder: StudyFolder) -> dict[Path, str]:
     return found
 
 
-def _require_buildable(config: StudyConfig, classes: int) -> None:
-    """Build every network without numbers, so that what cannot be built is said now.
+def require_buildable(plan: Plan) -> None:
+    """Build every network that is to be trained without numbers: what cannot be built is said now.
 
     Raises:
         OctoscopeError: On an option that the architecture lacks, or a size that it cannot take.
     """
+    config, classes = plan.config, len(plan.table.classes)
     size = (config.framing.height, config.framing.width)
     for recipe in config.models:
+        if all(plan.folder.run(recipe.model, seed) in plan.trained for seed in config.seeds):
+            continue
         with torch.device("meta"):
             build_network(
                 recipe.model,

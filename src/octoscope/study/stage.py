@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rich.markup import escape
+from rich.text import Text
 
 from octoscope.errors import OctoscopeError
 from octoscope.files import digest_of, explained_disk_errors, read_json, write_json
@@ -82,7 +82,7 @@ class Stage:
             return False
         with explained_disk_errors(self.folder):
             self.record.unlink(missing_ok=True)
-        console.print(f"[bold]▸ {escape(self.name)}[/]", highlight=False)
+        console.print(f"▸ {self.name}", style="bold")
         start = time.perf_counter()
         said = work()
         seconds = time.perf_counter() - start
@@ -104,8 +104,8 @@ class Stage:
         return path.relative_to(self.folder).as_posix()
 
     def _say(self, said: str, how: str) -> None:
-        """Print the line of a finished stage; brackets in it are intervals, not markup."""
-        line = f"[green]✓[/] {escape(self.name)}: {escape(said)} [dim]({how})[/]"
+        """Print the line of a finished stage."""
+        line = Text.assemble(("✓", "green"), f" {self.name}: {said} ", (f"({how})", "dim"))
         console.print(line, highlight=False)
 
 

@@ -23,9 +23,16 @@ from octoscope.scans.layouts import load_table
 from octoscope.scans.splits import ready_splits
 from octoscope.scans.table import ScanTable
 from octoscope.study.config import StudyConfig
+from octoscope.study.explainable import require_defined
 from octoscope.study.folder import RunFolder, StudyFolder
 from octoscope.study.made_by import code_of, rows_digest
-from octoscope.study.plan import Plan, plan_study, rebuilt_cache, require_possible
+from octoscope.study.plan import (
+    Plan,
+    plan_study,
+    rebuilt_cache,
+    require_buildable,
+    require_possible,
+)
 from octoscope.study.provenance import provenance
 from octoscope.study.results import finish
 from octoscope.study.stage import Stage, content_digest, read_object
@@ -47,10 +54,13 @@ def run_study(config: StudyConfig, *, until: str = "report") -> Path:
     require_possible(config)
     folder = StudyFolder(config.folder)
     table = prepare_table(config)
-    plan = plan_study(config, table, until=until)
+    plan = plan_study(config, table)
+    require_buildable(plan)
+    if until != "train":
+        require_defined(config, len(table.classes))
     audited = _audited(plan)
     with exclusive(folder.path / ".study.lock", f"preparing {folder.path}"):
-        plan = plan_study(config, table, until=until)  # another process may have been faster
+        plan = plan_study(config, table)  # another process may have been faster
         with rebuilt_cache(plan):
             cache = _prepared(plan, audited, until)
     runs = [_train(plan, cache, recipe) for recipe in plan.recipes]

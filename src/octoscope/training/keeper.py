@@ -151,7 +151,7 @@ class EpochKeeper(Callback):
 
     def _sentence(self, row: Row, improved: bool) -> str:
         best = self.rows[self.best]
-        mark = "  [bold]best so far[/bold]" if improved else f"  (best {best['epoch']:.0f})"
+        mark = "  best so far" if improved else f"  (best {best['epoch']:.0f})"
         return (
             f"epoch {row['epoch']:>3.0f}/{self.recipe.epochs}  {row['seconds']:5.1f} s  "
             f"train loss {row['train_loss']:.3f}  val loss {row['val_loss']:.3f}  "

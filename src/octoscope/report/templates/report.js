@@ -52,13 +52,14 @@
     if (!view || !dialog || dialog.contains(view)) return;
     const large = document.createElement("div");
     large.className = view.className;
-    large.style.aspectRatio = view.style.aspectRatio;
     for (const child of view.children) large.append(child.cloneNode(true));
     one("enlarged-view").replaceChildren(large);
     one("enlarged-caption").textContent = view.getAttribute("aria-label");
     dialog.showModal();
   });
-  dialog?.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
+  dialog?.addEventListener("click", (event) => {
+    if (event.target === dialog || event.target.id === "enlarged-close") dialog.close();
+  });
 
   // The table of contents follows the reader.
   const links = new Map(all("nav a").map((link) => [link.hash.slice(1), link]));

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -21,7 +20,7 @@ def print_audit(audit: Audit, console: Console) -> None:
         audit: What was found.
         console: Where to print it.
     """
-    console.print(f"[bold]{escape(str(audit.root))}[/bold]  (layout: {audit.layout})")
+    console.print(Text.assemble((str(audit.root), "bold"), f"  (layout: {audit.layout})"))
     for note in audit.notes:
         console.print(Text(f"note: {note}", style="cyan"))
     console.print(_counts(audit))

@@ -38,8 +38,10 @@ DEEP = 0.05
 """Brightness around, on the scale of `Brightness`, below which it is too dark for a shadow."""
 DARKEST, FULL_LIGHT = 0.2, 0.6
 """Brightness below, as a part of that of the columns around: of a deep shadow, and of none."""
-LASTING = 3
-THIN = 8
+LASTING, LASTING_REWARD = 3, 0.4
+"""Rows below the ILM that are all lit, and their reward: a detached hyaloid is thinner, the roof of
+a cyst is not."""
+LEAST = 8
 """Rows of retinal thickness (of at most 72) under which a pair costs `THIN_COST` per row."""
 THIN_COST = 0.15
 RETINA_FROM = 0.35
@@ -68,7 +70,7 @@ class Brightness:
     @property
     def lit(self) -> np.ndarray:
         """``(R, C)`` in [0, 1]: 0 for what is as dark as the vitreous, 1 for what is surely not."""
-        return _lit(self.values, self.noise)
+        return lit(self.values, self.noise)
 
 
 def brightness(grey: np.ndarray) -> Brightness | None:
@@ -76,7 +78,7 @@ def brightness(grey: np.ndarray) -> Brightness | None:
     height, width = grey.shape
     rows = round(height / max(height / ROWS, LEAST_STEP))
     columns = min(COLUMNS, width)
-    if rows < THIN or columns < THIN:
+    if rows < LEAST or columns < LEAST:
         return None
     reduced = Image.fromarray(grey).resize((columns, rows), Image.Resampling.BOX)
     values = ndimage.gaussian_filter(np.asarray(reduced, dtype=np.float32), (0.5, 1.0))
@@ -99,16 +101,10 @@ def coarse_surfaces(seen: Brightness) -> tuple[np.ndarray, np.ndarray, np.ndarra
         ILM and RPE as boundaries ``(C,)`` in [0, R], and in [0, 1] how well the RPE is lit.
     """
     rows = len(seen.values)
-    # Where the frame's first row is too bright for vitreous, the vitreous has been cut off.
-    first = seen.values[:1]
-    above = np.repeat(np.where(first > RETINA_FROM, 0, first), PAD_ABOVE, axis=0)
-    # A bright last row may be an RPE whose lower edge has been cut off, so a faint edge is added.
-    last = seen.values[-1:]
-    below = np.repeat(np.where(last > RETINA_FROM, CUT_EDGE * last, last), PAD_BELOW, axis=0)
-    values = np.concatenate([above, seen.values, below])
+    values, padding = framed(seen.values)
     bounds = len(values) + 1
     thickness = np.arange(bounds)[None, :] - np.arange(bounds)[:, None]
-    pair = np.where(thickness < 2, FORBIDDEN, THIN_COST * np.maximum(THIN - thickness, 0))
+    pair = np.where(thickness < 2, FORBIDDEN, THIN_COST * np.maximum(LEAST - thickness, 0))
     light = _light(values).astype(np.float32)
     ilm, rpe = cheapest_pair(
         _ilm_cost(values, seen.noise),
@@ -116,8 +112,19 @@ def coarse_surfaces(seen: Brightness) -> tuple[np.ndarray, np.ndarray, np.ndarra
         pair.astype(np.float32),
         STEP_COST,
     )
-    ilm, rpe = (np.clip(s - PAD_ABOVE, 0, rows).astype(float) for s in (ilm, rpe))
+    ilm, rpe = (np.clip(s - padding, 0, rows).astype(float) for s in (ilm, rpe))
     return ilm, rpe, light
+
+
+def framed(values: np.ndarray) -> tuple[np.ndarray, int]:
+    """Continue ``(R, C)`` brightness above and below the frame; return it and the rows above."""
+    # Where the frame's first row is too bright for vitreous, the vitreous has been cut off.
+    first = values[:1]
+    above = np.repeat(np.where(first > RETINA_FROM, 0, first), PAD_ABOVE, axis=0)
+    # A bright last row may be an RPE whose lower edge has been cut off, so a faint edge is added.
+    last = values[-1:]
+    below = np.repeat(np.where(last > RETINA_FROM, CUT_EDGE * last, last), PAD_BELOW, axis=0)
+    return np.concatenate([above, values, below]), PAD_ABOVE
 
 
 def _ilm_cost(values: np.ndarray, noise: float) -> np.ndarray:
@@ -125,13 +132,14 @@ def _ilm_cost(values: np.ndarray, noise: float) -> np.ndarray:
     above, below = means_beside(values, 2)
     step = below - above
     onset = np.clip(step / max(ONSET_SATURATES, 5 * noise), 0, 1) + 0.3 * np.clip(step, 0, 1)
-    lit = _lit(values, noise)
+    shining = lit(values, noise)
+    below = [shining[k : len(shining) - LASTING + 1 + k] for k in range(LASTING)]
     lasting = np.zeros_like(onset)
-    lasting[:-LASTING] = np.minimum.reduce([lit[k : len(lit) - LASTING + 1 + k] for k in range(LASTING)])
-    return LIT_COST * cumulative(lit) - onset - 0.4 * lasting
+    lasting[:-LASTING] = np.minimum.reduce(below)
+    return LIT_COST * cumulative(shining) - onset - LASTING_REWARD * lasting
 
 
-def _lit(values: np.ndarray, noise: float) -> np.ndarray:
+def lit(values: np.ndarray, noise: float) -> np.ndarray:
     """Return how surely each pixel is brighter than the vitreous and its noise, in [0, 1]."""
     return np.clip((values - max(0.12, 3 * noise)) / 0.2, 0, 1)
 

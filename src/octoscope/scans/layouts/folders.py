@@ -66,7 +66,8 @@ def read(tree: Tree, mapping: Mapping[str, str], *, forced: bool = False) -> Sca
         frame, more = _counted_anew(frame)
         notes += more
     known_classes = set(frame["label"].dropna())
-    require_no_lost_class(tree, lambda folder: _class_at(folder, reading, places), known_classes)
+    anywhere = place_images([*tree.images, *(f"{folder}/x" for folder in tree.others)])
+    require_no_lost_class(tree, lambda f: _class_at(anywhere.get(f), reading), known_classes)
     return finish(
         tree,
         frame,
@@ -120,13 +121,11 @@ def _meaning(place: Place, reading: Reading) -> Meaning:
     return label, patient, None if side is None else eye_of(side), found.get(VISIT), place.split
 
 
-def _class_at(folder: str, reading: Reading, places: Mapping[str, Place]) -> str | None:
-    """Return the class of a folder that has no image, by folders that have some."""
-    place = place_images([*(f"{other}/x" for other in places if other), f"{folder}/x"])[folder]
-    if len(place.free) < 1 + max((k for k, r in enumerate(reading.roles) if r == CLASS), default=0):
+def _class_at(place: Place | None, reading: Reading) -> str | None:
+    """Return the class of a folder that may have no image."""
+    if place is None or (CLASS not in reading.roles and WITH_NUMBER not in reading.roles):
         return None
-    label = _meaning(place, reading)[0]
-    return label
+    return _meaning(place, reading)[0]
 
 
 def _counted_anew(frame: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

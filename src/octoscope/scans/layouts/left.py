@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from octoscope.errors import OctoscopeError
-from octoscope.scans.layouts.names import MASK_FOLDERS, compact, is_technical
+from octoscope.scans.layouts.names import MASK_FOLDERS, alike, compact, is_technical
 from octoscope.scans.layouts.tree import MASKS, Tree, stem
 from octoscope.scans.readers import IMAGE_SUFFIXES
 from octoscope.scans.wording import first_of, many
@@ -100,11 +100,11 @@ def require_no_lost_class(
     Raises:
         OctoscopeError: Naming the class and its files.
     """
-    known = set(known)
+    there = {alike(name) for name in known}
     lost: dict[str, Counter[str]] = {}
     for folder, kinds in tree.others.items():
         found = Counter({kind: n for kind, n in kinds.items() if may_be_scans(kind)})
-        if found and (label := class_of(folder)) is not None and label not in known:
+        if found and (label := class_of(folder)) is not None and alike(label) not in there:
             lost[label] = lost.get(label, Counter()) + found
     if not lost:
         return

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 
 from octoscope.errors import OctoscopeError
 from octoscope.scans.layouts.names import nfc
-from octoscope.scans.layouts.tree import stem
+from octoscope.scans.layouts.tree import OWN_RESULTS, stem
 from octoscope.scans.readers import IMAGE_SUFFIXES
 from octoscope.scans.wording import first_of, many
 
@@ -104,6 +104,8 @@ class Finder:
         seen = 0
         for folder, folders, files in os.walk(self.root):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
+            if OWN_RESULTS in files:  # a study, whose figures are no scans
+                folders[:] = files[:] = []
             seen += len(files) + len(folders)
             if seen > MOST_SEARCHED:
                 return {}

@@ -14,6 +14,7 @@ from octoscope.scans.layouts import cells, lesions
 from octoscope.scans.layouts.columns import name_columns, names_paths, parse_columns
 from octoscope.scans.layouts.csv_text import read_csv
 from octoscope.scans.layouts.locate import forward, locate, refuse_outside
+from octoscope.scans.layouts.tree import lies_in
 from octoscope.scans.table import COLUMNS, ScanTable
 from octoscope.scans.wording import headline, many, unknown_patients
 
@@ -32,11 +33,12 @@ def find(folder: Path) -> Path:
     Raises:
         OctoscopeError: If there is none, or several.
     """
-    there = [name for name in USUAL_NAMES if (folder / name).is_file()]
-    if not there:
-        there = sorted(
-            entry.name for entry in folder.iterdir() if entry.name.lower().endswith(SUFFIXES)
-        )
+    own = sorted(
+        entry.name
+        for entry in folder.iterdir()
+        if entry.name.lower().endswith(SUFFIXES) and lies_in(entry, folder)
+    )
+    there = [name for name in USUAL_NAMES if name in own] or own
     if len(there) != 1:
         raise OctoscopeError(
             f"{folder}: holds {' and '.join(there[:4]) or 'no table.csv or manifest.csv'}; "
@@ -68,7 +70,9 @@ def read(file: Path, columns: str | Mapping[str, str] | None = None) -> ScanTabl
     except OctoscopeError as error:
         raise OctoscopeError(f"{file}: {error}") from None
     beside = {folder / lesions.NAME for folder in (file.parent, root)}
-    names = lesions.read_lesions(sorted(path for path in beside if path.is_file()))
+    names = lesions.read_lesions(
+        sorted(path for path in beside if path.is_file() and lies_in(path, path.parent))
+    )
     table = ScanTable.from_frame(rows, root, layout="table", lesions=names)
     return table.noting(
         headline(f"a table ({file.name})", table.frame),

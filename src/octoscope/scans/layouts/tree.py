@@ -126,10 +126,18 @@ def _is_foreign(tree: Tree, path: str, name: str) -> bool:
     """
     if not name.lower().endswith((*TABLES, LESIONS)):
         return False
-    if (tree.root / path).resolve().is_relative_to(tree.root.resolve()):
+    if lies_in(tree.root / path, tree.root):
         return False
     tree.notes.append(f"{path} is a link to a file outside the folder and was passed over.")
     return True
+
+
+def lies_in(file: Path, folder: Path) -> bool:
+    """Say whether a file lies below a folder, wherever links lead."""
+    try:
+        return file.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError):  # a link in a circle
+        return False
 
 
 def _sort_in(folder: str, path: str, name: str, masked: bool, tree: Tree) -> None:

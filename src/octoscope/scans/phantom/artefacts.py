@@ -59,7 +59,7 @@ def registered(
     angle = np.deg2rad(degrees)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     middle = np.array([(height - 1) / 2, (width - 1) / 2])
-    offset = middle - turn @ (middle + (down, right))
+    offset = middle - turn @ (middle + np.array([down, right]))
     moved = ndimage.affine_transform(
         scan.image.astype(np.float32), turn, offset, order=1, cval=fill
     )
@@ -114,7 +114,6 @@ def with_hyaloid(
 
 def with_exudates(scan: Marked, rng: np.random.Generator, *, count: int = 12) -> Marked:
     """Put hard exudates into the retina: bright clumps with a shadow below each."""
-    height, width = scan.image.shape
     row, column = np.indices(scan.image.shape, dtype=np.float32)
     image = scan.image.astype(np.float32)
     where = np.flatnonzero(np.isfinite(scan.ilm) & np.isfinite(scan.rpe))

@@ -113,14 +113,13 @@ def _extent(content: bytes, at: int, item: int) -> tuple[int, int] | None:
         _, at = _number(content, at, 2)
         base, at = _number(content, at, base_size)
         extents, at = _number(content, at, 2)
-        place: list[tuple[int, int]] = []
-        for _ in range(extents):
-            _, at = _number(content, at, index_size)
-            offset, at = _number(content, at, offset_size)
-            length, at = _number(content, at, length_size)
-            place.append((base + offset, length))
-        if name == item:
-            return place[0] if len(place) == 1 and not method & 15 else None
+        if name != item:
+            at += extents * (index_size + offset_size + length_size)
+            continue
+        if extents != 1 or method & 15:
+            return None
+        offset, at = _number(content, at + index_size, offset_size)
+        return base + offset, _number(content, at, length_size)[0]
     return None
 
 

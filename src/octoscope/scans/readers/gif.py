@@ -35,7 +35,7 @@ def read_gif(source: Source) -> Scan:
             _, at = _blocks(content, at + 2, source)
             continue
         if content[at] != PICTURE:
-            raise source.fault("is damaged (GIF: an unknown block); copy or export it again")
+            raise ValueError("an unknown block")
         box = struct.unpack_from("<HHHH", content, at + 1)
         at += 10 + _colour_bytes(content[at + 9])
         codes, behind = _blocks(content, at + 1, source)
@@ -50,9 +50,7 @@ def read_gif(source: Source) -> Scan:
             source.require_bytes(found, width * height)
         at = behind
     if at >= len(content):
-        raise source.fault(
-            "is damaged or cut short (GIF: its end is missing); copy or export it again"
-        )
+        raise ValueError("its end is missing")
     if pictures != 1:
         raise source.fault(
             f"is an animation of {pictures} pictures; export the one that is meant as a file"
@@ -76,9 +74,7 @@ def _blocks(content: bytes, at: int, source: Source) -> tuple[bytes, int]:
         parts.append(content[at + 1 : at + 1 + length])
         at += 1 + length
     if at >= len(content):
-        raise source.fault(
-            "is damaged or cut short (GIF: its end is missing); copy or export it again"
-        )
+        raise ValueError("its end is missing")
     return b"".join(parts), at + 1
 
 

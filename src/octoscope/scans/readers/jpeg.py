@@ -70,12 +70,11 @@ def _require_harmless(error: ValueError, source: Source) -> None:
     """Raise if libjpeg's complaint is about pixels.
 
     Raises:
-        ScanError: If pixels are lost or left over.
+        ValueError: The complaint itself, if pixels are lost.
+        ScanError: If some are left over.
     """
     if LOST_PIXELS.search(str(error)):
-        raise source.fault(
-            f"is damaged or cut short (JPEG: {str(error).rstrip('.')}); copy or export it again"
-        ) from error
+        raise error
     left = LEFT_OVER.search(str(error))
     if left and int(left[1]) > MOST_LEFT_OVER:
         raise source.fault(

@@ -101,7 +101,7 @@ def _chunks(source: Source) -> tuple[Header, dict[bytes, bytes], bytes]:
     """Return header, palette and significant bits by chunk name, and the compressed pixels.
 
     Raises:
-        ScanError: If a chunk is cut short, out of order, or its checksum is wrong.
+        ValueError: If a chunk is cut short, out of order, or its checksum is wrong.
     """
     header: Header | None = None
     kept: dict[bytes, bytes] = {}
@@ -119,9 +119,9 @@ def _chunks(source: Source) -> tuple[Header, dict[bytes, bytes], bytes]:
         elif kind == b"acTL" and len(body) == 8 and struct.unpack(">I", body[:4])[0] > 1:
             raise source.fault("is an animation; export the picture that is meant as a file")
     if header is None or not pixels:
-        raise source.fault("is damaged (PNG: no header or no pixels); copy or export it again")
+        raise ValueError("no header or no pixels")
     if header.colour_type == PALETTE and b"PLTE" not in kept:
-        raise source.fault("is damaged (PNG: the palette is missing); copy or export it again")
+        raise ValueError("the palette is missing")
     return header, kept, b"".join(pixels)
 
 
@@ -131,25 +131,19 @@ def _walk(source: Source) -> Iterator[tuple[bytes, bytes]]:
     view, at = memoryview(content), len(SIGNATURE)
     while True:
         if at + 12 > len(content):
-            raise source.fault(
-                "is damaged or cut short (PNG: its end is missing); copy or export it again"
-            )
+            raise ValueError("its end is missing")
         length, kind = struct.unpack_from(">I4s", content, at)
         if at + 12 + length > len(content):
-            raise source.fault(
-                "is damaged or cut short (PNG: a chunk has no end); copy or export it again"
-            )
+            raise ValueError("a chunk has no end")
         body = view[at + 8 : at + 8 + length]
         if kind in (b"IHDR", b"PLTE", b"IDAT", b"IEND", b"sBIT", b"acTL"):
             checksum = zlib.crc32(body, zlib.crc32(kind))
             if checksum != int.from_bytes(view[at + 8 + length : at + 12 + length], "big"):
                 name = kind.decode()
-                raise source.fault(
-                    f"is damaged (PNG: wrong checksum of {name}); copy or export it again"
-                )
+                raise ValueError(f"wrong checksum of {name}")
             yield kind, bytes(body)
         elif not kind[0] & 32:  # a capital: cannot be shown without it
-            raise source.fault("is damaged (PNG: unknown chunk); copy or export it again")
+            raise ValueError("unknown chunk")
         if kind == b"IEND":
             return
         at += 12 + length
@@ -162,12 +156,10 @@ def _header(body: bytes, source: Source) -> Header:
         ScanError: If it says what PNG does not know.
     """
     if len(body) != 13:
-        raise source.fault("is damaged (PNG: bad header); copy or export it again")
+        raise ValueError("bad header")
     width, height, bits, colour_type, method, filters, interlaced = struct.unpack(">IIBBBBB", body)
     if bits not in BITS.get(colour_type, ()) or method or filters or interlaced > 1:
-        raise source.fault(
-            f"is damaged (PNG: {bits} bits of colour type {colour_type}); copy or export it again"
-        )
+        raise ValueError(f"{bits} bits of colour type {colour_type}")
     return Header(width, height, bits, colour_type, interlaced)
 
 
@@ -185,7 +177,7 @@ def _decoded(header: Header, palette: bytes | None, data: bytes, source: Source)
     with PngImageFile(io.BytesIO(content)) as image:
         array = decode(image, source)
     if source.indices and header.colour_type == 0 and header.bits in (2, 4):
-        array //= 255 // (2**header.bits - 1)  # Pillow spreads them over 0…255
+        array = array // (255 // (2**header.bits - 1))  # Pillow spreads them over 0…255
     return array
 
 

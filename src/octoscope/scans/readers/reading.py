@@ -154,7 +154,7 @@ def _with_reader(
             source = Source(path, file, size, max_pixels, max_bytes, grey, indices, reduce)
             try:
                 return act(known, source)
-            except ScanError:
+            except (ScanError, MemoryError):  # too little memory is no fault of the file
                 raise
             # Decoders of damaged files raise anything (SyntaxError, struct.error, KeyError…), and
             # a study of 100,000 files must not end because of one of them.

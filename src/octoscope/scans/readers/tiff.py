@@ -23,8 +23,10 @@ NONE, LZW, JPEG, DEFLATE, OLD_DEFLATE, PACKBITS, LZMA, ZSTD = 1, 5, 7, 8, 32946,
 STRICT = (LZW, LZMA, ZSTD)
 """Compressions of which libtiff itself says when they end early."""
 FAX = (2, 3, 4, 32771)
-WHITE_IS_ZERO, BLACK_IS_ZERO, YCBCR = 0, 1, 6
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR = 0, 1, 2, 6
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+KINDS = {UNSIGNED: "u", SIGNED: "i", FLOAT: "f"}
+"""Sample format → what NumPy calls it."""
 
 
 def _eight_bits(source: Source) -> bool:
@@ -49,7 +51,7 @@ def read_tiff(source: Source) -> Scan:
     content = source.file.read()
     pages = read_pages(content, source)
     if not pages:
-        raise source.fault("is damaged (TIFF: it has no page); copy or export it again")
+        raise ValueError("it has no page")
     height, width = pages[0].height, pages[0].width
     planes = len(pages) * pages[0].samples
     source.require_size(height, width, planes=planes, itemsize=max(4, pages[0].bits // 8))
@@ -141,12 +143,13 @@ def _pixels(page: Page, content: bytes, source: Source) -> np.ndarray:
     photometric = page.one(tag.PHOTOMETRIC, BLACK_IS_ZERO)
     if len(set(page.tags.get(tag.BITS, (1,)))) != 1:
         raise source.fault("has channels of several bit depths; save all alike")
-    if page.samples > 1 and page.bits > 8:
-        return _deep_colour(page, content, source)
-    if photometric not in (WHITE_IS_ZERO, BLACK_IS_ZERO):
+    if page.bits in (16, 32, 64) and photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO, RGB):
+        array = _words(page, content, source)
+    elif photometric in (WHITE_IS_ZERO, BLACK_IS_ZERO):
+        array = _small(page, content, source)
+    else:
         return _by_pillow(page, content, {}, source)
-    array = _grey(page, content, source)
-    if photometric == BLACK_IS_ZERO or source.indices:
+    if photometric != WHITE_IS_ZERO or source.indices:
         return array
     if array.dtype.kind != "u":
         raise source.fault("has white as zero in numbers without a greatest one; save it anew")
@@ -154,59 +157,57 @@ def _pixels(page: Page, content: bytes, source: Source) -> np.ndarray:
     return np.subtract(greatest, array, dtype=array.dtype)
 
 
-def _grey(page: Page, content: bytes, source: Source) -> np.ndarray:
-    """Return the samples of a grey page ``(H, W)`` as they are stored."""
-    bits, kind = page.bits, page.one(tag.FORMAT, UNSIGNED)
-    changes: dict[int, tuple[int, ...] | None] = {tag.PHOTOMETRIC: (BLACK_IS_ZERO,)}
-    half = bits == 16 and kind == FLOAT
-    if half and page.one(tag.PREDICTOR, 1) == 1:
-        changes[tag.FORMAT] = (UNSIGNED,)
-    if bits == 32 and kind == UNSIGNED:  # Pillow takes it for signed, and in one byte order only
-        changes[tag.FORMAT] = (SIGNED,)
-    array = _by_pillow(page, content, changes, source)
-    if half:
-        return array.view(np.float16).astype(np.float32)
-    if bits == 32 and kind == UNSIGNED:
-        return array.view(np.uint32)
-    if bits == 8 and kind == SIGNED:
+def _small(page: Page, content: bytes, source: Source) -> np.ndarray:
+    """Return grey samples of 1 to 12 bits as they are stored, those of 2 and 4 over 0…255."""
+    array = _by_pillow(page, content, {tag.PHOTOMETRIC: (BLACK_IS_ZERO,)}, source)
+    if page.bits == 8 and page.one(tag.FORMAT, UNSIGNED) == SIGNED:
         return array.view(np.int8)
-    if bits == 16 and kind == SIGNED:
-        return array.astype(np.int16)
-    if source.indices and bits in (2, 4):
-        array = array // (255 // (2**bits - 1))  # Pillow spreads them over 0…255
+    if source.indices and page.bits in (2, 4):
+        return array // (255 // (2**page.bits - 1))
     return array
 
 
-def _deep_colour(page: Page, content: bytes, source: Source) -> np.ndarray:
-    """Return colours of more than 8 bits, of which Pillow would keep the upper 8.
+def _words(page: Page, content: bytes, source: Source) -> np.ndarray:
+    """Return samples of 16, 32 or 64 bits as they are stored.
 
-    Samples that lie side by side are a grey picture of so many times the width.
+    Pillow keeps 8 bits of deep colours, takes unsigned numbers for signed ones, and swaps the
+    bytes of compressed big-endian files twice. But it decodes grey pictures of 16 bits rightly,
+    and samples that lie side by side are such a picture of so many times the width.
     """
-    samples, predictor = page.samples, page.one(tag.PREDICTOR, 1)
-    if page.one(tag.PLANAR, 1) != 1 or predictor > 2 or page.compression == JPEG:
+    predictor, kind = page.one(tag.PREDICTOR, 1), page.one(tag.FORMAT, UNSIGNED)
+    samples, words = page.samples, page.bits // 16
+    separate = samples > 1 and page.one(tag.PLANAR, 1) != 1
+    if separate or predictor > 2 or page.compression == JPEG or kind not in KINDS:
         raise source.fault(
-            f"has colours of {page.bits} bits in a way that is not known; save it as grey"
+            f"stores {page.bits} bits in a way that is not known; save it without predictor, "
+            "the channels of a pixel side by side"
         )
     changes: dict[int, tuple[int, ...] | None] = {
-        tag.WIDTH: (page.width * samples,),
+        tag.WIDTH: (page.width * samples * words,),
         tag.SAMPLES: (1,),
-        tag.BITS: (page.bits,),
+        tag.BITS: (16,),
         tag.PHOTOMETRIC: (BLACK_IS_ZERO,),
-        tag.FORMAT: (page.one(tag.FORMAT, UNSIGNED),),
+        tag.FORMAT: (UNSIGNED,),
         tag.PREDICTOR: None,
         tag.EXTRA: None,
     }
     if page.tiled:
-        changes[tag.TILE_WIDTH] = (page.one(tag.TILE_WIDTH, 0) * samples,)
-    array = _by_pillow(page, content, changes, source)
-    array = array.reshape(page.height, page.width, samples)
+        changes[tag.TILE_WIDTH] = (page.one(tag.TILE_WIDTH, 0) * samples * words,)
+    parts = _by_pillow(page, content, changes, source).reshape(page.height, page.width, samples, -1)
+    if page.order == "<":
+        parts = parts[..., ::-1]
+    whole = np.zeros(parts.shape[:3], f"u{page.bits // 8}")
+    for word in range(words):  # the most significant first
+        whole |= parts[..., word].astype(whole.dtype) << np.array(
+            16 * (words - 1 - word), whole.dtype
+        )
     if predictor == 2:  # each sample is the difference to its neighbour in the same tile
         columns = page.blocks()[1]
-        parts = [
-            np.cumsum(array[:, at : at + columns], axis=1, dtype=array.dtype)
-            for at in range(0, page.width, columns)
-        ]
-        array = np.concatenate(parts, axis=1)
+        for at in range(0, page.width, columns):
+            block = whole[:, at : at + columns]
+            np.cumsum(block, axis=1, dtype=whole.dtype, out=block)
+    array = whole.view(f"{KINDS[kind]}{page.bits // 8}")
+    array = array.astype(np.float32) if kind == FLOAT else array
     return array[..., :3] if samples > 2 else array[..., 0]
 
 

@@ -126,14 +126,14 @@ def read_pages(content: bytes, source: Source) -> list[Page]:
     left = len(content)
     while at:
         if at in seen:
-            raise source.fault("is damaged (TIFF: its pages run in a circle); export it again")
+            raise ValueError("its pages run in a circle")
         if len(pages) == MAX_PAGES:
             raise source.fault(f"has more than {MAX_PAGES:,} pages; split it into several files")
         seen.add(at)
         tags, at, used = _directory(content, at, order, big, source)
         left -= used  # or a small file whose tags all point to one place would fill the memory
         if left < 0:
-            raise source.fault("is damaged (TIFF: its directories overlap); export it again")
+            raise ValueError("its directories overlap")
         pages.append(Page(order, tags))
     return pages
 
@@ -145,7 +145,7 @@ def _directory(
     count_code, entry, inline, long = ("Q", 20, 8, "Q") if big else ("H", 12, 4, "I")
     (count,) = struct.unpack_from(order + count_code, content, at)
     if count > MAX_TAGS:
-        raise source.fault(f"is damaged (TIFF: {count:,} entries in a directory); export it again")
+        raise ValueError(f"{count:,} entries in a directory")
     at += struct.calcsize(count_code)
     used = entry * count
     tags: dict[int, tuple[int, ...]] = {}
@@ -158,10 +158,7 @@ def _directory(
                 (where,) = struct.unpack_from(order + long, content, where)
                 used += number * size
             if where + number * size > len(content):
-                raise source.fault(
-                    "is damaged or cut short (TIFF: a directory points behind its end); copy or export it "
-                    "again"
-                )
+                raise ValueError("a directory points behind its end")
             tags[tag] = struct.unpack_from(f"{order}{number}{SIZES[kind]}", content, where)
         at += entry
     return tags, struct.unpack_from(order + long, content, at)[0], used
@@ -200,9 +197,7 @@ def require_sound(page: Page, content: bytes, source: Source) -> None:
         )
     for offset, count in page.stored():
         if count < 1 or offset + count > len(content) or offset < 8:
-            raise source.fault(
-                f"is damaged or cut short (TIFF: {what} of pixels are missing); copy or export it again"
-            )
+            raise ValueError(f"{what} of pixels are missing")
 
 
 def rebuilt(page: Page, content: bytes, changes: dict[int, tuple[int, ...] | None]) -> bytes:
