@@ -63,7 +63,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize(
-    "verb", ["phantom", "check", "train", "evaluate", "explain", "trust", "report"]
+    "verb", ["phantom", "check", "train", "evaluate", "predict", "explain", "trust", "report"]
 )
 def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:

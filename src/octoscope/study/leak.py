@@ -128,11 +128,8 @@ def _met(table: ScanTable, leak: Leak, run: str) -> str:
         number, of = int(leak.scans.sum()), many(len(table), "scan")
         verb = "is a file that" if number == 1 else "are files that"
         if leak.saved_anew:
-            verb = (
-                "shows the same picture as what"
-                if number == 1
-                else "show the same pictures as what"
-            )
+            shown = "shows the same picture" if number == 1 else "show the same pictures"
+            verb = f"{shown} as what"
         how = "copies saved anew, or neighbours in a volume; " if leak.saved_anew else ""
         parts.append(
             f"{number:,} of {of} {verb} {run} was trained or validated on "
