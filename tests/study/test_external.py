@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from sklearn.metrics import balanced_accuracy_score, confusion_matrix, roc_auc_score
 
 import octoscope
@@ -24,6 +25,7 @@ from octoscope.study.predict_files import predict
 from octoscope.study.stored import as_images
 from study.elsewhere_data import (
     CLASSES,
+    SIZE,
     labelled,
     make_study,
     names_below,
@@ -201,6 +203,24 @@ def test_scans_of_training_are_found_by_content_under_other_names(
     folder = evaluated(run, "--data", other, "--on-overlap", "allow")
     assert read_json(folder / "metrics.json")["n_scans"] == 9
     assert "OVERRIDE: 1 of 9 scans is a file" in " ".join(capsys.readouterr().err.split())
+
+
+def test_scans_of_training_are_found_when_they_were_saved_anew(
+    run: Path, made: Path, tmp_path: Path, fails: Fails, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    save_scans(other, {"CNV": 2, "DME": 2}, first=1)
+    trained = Image.open(made / "data" / "images" / "CNV" / "p1000" / "0.png")
+    validated = Image.open(made / "data" / "images" / "DME" / "p1101" / "1.png")
+    trained.save(other / "images" / "CNV" / "p1" / "a.jpg", quality=90)
+    validated.resize((2 * SIZE[1], 2 * SIZE[0])).save(other / "images" / "DME" / "p101" / "b.png")
+    said = fails("--data", other)
+    assert "2 of 10 scans show the same pictures as what" in said and "a.jpg" in said
+    folder = evaluated(run, "--data", other, "--on-overlap", "move")
+    assert read_json(folder / "metrics.json")["n_scans"] == 8
+    assert read_json(folder / "external.json")["n_scans"] == 8
+    assert main(["explain", str(run), "--data", str(other), "--methods", "gradcam"]) == 0
+    assert "2 of 10 scans show the same pictures" in " ".join(capsys.readouterr().err.split())
 
 
 def test_patients_of_training_are_found_by_their_id(

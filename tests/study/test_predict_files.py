@@ -170,7 +170,7 @@ def test_what_cannot_be_predicted_is_one_sentence_and_leaves_nothing(
     assert ".csv or .parquet" in fails(run, scans, "--out", tmp_path / "out.xlsx")
     assert "folder" in fails(run, scans, "--out", tmp_path / "empty")
     assert "holds no trained model" in fails(scans, scans)
-    assert "use 1 or more" in fails(run, scans, "--batch-size", "0")
+    assert "--batch-size must be" in fails(run, scans, "--batch-size", "0")
 
 
 def test_python_takes_files_and_arrays(run: Path, scans: Path) -> None:

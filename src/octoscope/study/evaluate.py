@@ -18,6 +18,7 @@ from octoscope.files import read_json, write_json
 from octoscope.models.classifier import Classifier
 from octoscope.study.folder import RunFolder
 from octoscope.study.made_by import made_by
+from octoscope.study.stage import read_object
 
 
 def evaluate_run(
@@ -98,14 +99,29 @@ def validation_temperature(run: RunFolder, *, resamples: int = 2000) -> float | 
     was copied alone, or are of one patient.
     """
     own = RunFolder(run.path)
-    if not own.metrics("val").is_file():
+    if not is_evaluated(own, "val"):
         try:
             cache = own.open_cache()
         except OctoscopeError:
             return None
         measure_run(own, cache, split="val", resamples=resamples)
-    temperature = read_json(own.metrics("val")).get("calibration", {}).get("temperature")
+    temperature = read_json(own.metrics("val"))["calibration"]["temperature"]
     return None if temperature is None else float(temperature)
+
+
+def is_evaluated(run: RunFolder, split: str, cache: ScanCache | None = None) -> bool:
+    """Say whether the predictions and metrics of a split are there, and of the model that is there.
+
+    Args:
+        run: The run.
+        split: The split.
+        cache: If given, they must be of these scans.
+    """
+    about = read_object(run.metrics(split)).get("made_by")
+    if not isinstance(about, dict) or not run.predictions(split).is_file():
+        return False
+    same_scans = cache is None or about.get("cache") == cache.digest
+    return about.get("model") == run.digest and same_scans
 
 
 def in_order_of_model(cache: ScanCache, classifier: Classifier, model: str) -> ScanCache:

@@ -19,7 +19,7 @@ from octoscope.files import write_json
 from octoscope.models.classifier import Classifier
 from octoscope.progress import console, track
 from octoscope.scans.geometry import segment_retina
-from octoscope.study.evaluate import in_order_of_model, measure_run, rows_of
+from octoscope.study.evaluate import in_order_of_model, is_evaluated, measure_run, rows_of
 from octoscope.study.explainable import AXES
 from octoscope.study.folder import RunFolder
 from octoscope.study.made_by import made_by, maps_about
@@ -94,7 +94,7 @@ def explain_run(
         return f"process {ranks.rank + 1} of {ranks.world} has written its maps"
     if names:
         ranks.wait(_scans_left(store, rows, names), "scans", patience=max(PATIENCE, 10 * slowest))
-    if not run.predictions(run.split).exists():
+    if not is_evaluated(run, run.split, cache):
         measure_run(run, cache, split=run.split, resamples=resamples)
     whole = [name for name in names if not METHODS[name].parts]  # one map per scan
     said = _score(run, store, cache, rows, whole, resamples)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,20 +18,20 @@ from typing import Any, Literal
 import numpy as np
 
 from octoscope.data.cache import ScanCache
-from octoscope.data.decode import fingerprint
-from octoscope.data.pool import in_order, usable_cores
 from octoscope.errors import OctoscopeError
 from octoscope.evaluation.classes import Unknown, match_classes
-from octoscope.files import digest_of, write_json
+from octoscope.files import write_json
 from octoscope.models.classifier import Classifier
-from octoscope.progress import tell, track
+from octoscope.progress import tell
 from octoscope.scans.layouts import load_table
 from octoscope.scans.splits.ready import OVERLAP_CHOICES
 from octoscope.scans.table import ScanTable
 from octoscope.scans.wording import first_of, many
+from octoscope.study.contents import contents_digest, hashes_of, note_copies
+from octoscope.study.copies import find_copies
 from octoscope.study.elsewhere import EXTERNAL, ExternalRun
 from octoscope.study.folder import RunFolder
-from octoscope.study.leak import Overlap, find_leak, settle_leak
+from octoscope.study.leak import SEEN, Leak, Overlap, find_leak, settle_leak
 from octoscope.study.moved import move_study, moved_root
 
 LONGEST_NAME = 100
@@ -90,19 +91,21 @@ def open_external(
         reading = Reading(**known["reading"]) if known else Reading()
     classifier = Classifier.load(run.model)
     table = _labelled(_whole(data, reading), data, reading, classifier, run.name)
-    hashes = _hashes(table)
+    hashes = hashes_of(table)
     study = _study_of(run)
+    same: set[str] = set()
     if study is None:
         table = table.noting(UNKNOWN_TRAINING)
     else:
         if (root := moved_root(table, hashes, study)) is not None:
             return RunFolder(run.path), move_study(run, study, root)
         leak = find_leak(table, hashes, study, own_ids=reading.own_ids)
-        left = settle_leak(table, leak, reading.on_overlap, run.name)
+        same = set(table.frame.loc[leak.scans, "path"])
         by_path = dict(zip(table.frame["path"], hashes, strict=True))
-        table, hashes = left, [by_path[path] for path in left.frame["path"]]
-    table = table.noting(*_copies(table, hashes))
-    digest = _digest(table, hashes)
+        table = settle_leak(table, leak, reading.on_overlap, run.name)
+        hashes = [by_path[path] for path in table.frame["path"]]
+    table = table.noting(*note_copies(table, hashes))
+    digest = contents_digest(table, hashes)
     if known is not None and known["model_digest"] != place.digest:
         raise OctoscopeError(
             f"{place.results}: holds the results of another model, for {run.name} was trained anew "
@@ -114,17 +117,18 @@ def open_external(
             f"{many(known['n_scans'], 'scan')}); call this set otherwise with --name, or delete "
             "that folder"
         )
-    for note in table.notes:
-        tell(f"· {note}", "red" if note.startswith("OVERRIDE") else "dim")
-    new = not place.results.exists()
-    try:
-        cache = ScanCache.build(table, classifier.preprocess.framing, place.results / "cache")
-    except BaseException:
-        if new:
-            shutil.rmtree(place.results, ignore_errors=True)
-            if (parent := place.results.parent).is_dir() and not any(parent.iterdir()):
-                parent.rmdir()
-        raise
+    _tell(table.notes)
+    framing = classifier.preprocess.framing
+    with _undone_on_refusal(place.results):
+        cache = ScanCache.build(table, framing, place.results / "cache")
+        left = None if study is None else _without_copies(cache, study, same, reading, run.name)
+        if left is not None:
+            # Copies stay in the cache, in no split: what it holds does not hang on the choice.
+            kept, said = set(left.frame["path"]), left.notes[len(cache.table.notes) :]
+            split = ["test" if path in kept else None for path in table.frame["path"]]
+            table = table.noting(*said, split=split)
+            _tell(said)
+            cache = ScanCache.build(table, framing, place.results / "cache")
     levels = cache.framing.levels
     if levels is not None and levels != classifier.preprocess.framing.levels:
         tell(f"· The model knows no grey levels of such files. {levels.describe()}")
@@ -193,14 +197,6 @@ def _labelled(
     return table.noting(split=["test"] * len(table))
 
 
-def _hashes(table: ScanTable) -> list[str]:
-    """Return the SHA-256 of every scan, '' where it cannot be read."""
-    found = in_order(
-        lambda some: [fingerprint(path)[1] for path in some], table.paths, workers=usable_cores()
-    )
-    return list(track(found, "comparing with the study", len(table)))
-
-
 def _study_of(run: RunFolder) -> ScanCache | None:
     """Return the cache that a run was trained on, None where it is not beside it."""
     try:
@@ -209,30 +205,44 @@ def _study_of(run: RunFolder) -> ScanCache | None:
         return None
 
 
-def _copies(table: ScanTable, hashes: Sequence[str]) -> list[str]:
-    """Note files that stand in the set more than once."""
-    first: dict[str, int] = {}
-    again, against = [], []
-    for row, content in enumerate(hashes):
-        if content and first.setdefault(content, row) != row:
-            again.append(table.frame["path"].iloc[row])
-            if table.frame["label"].iloc[first[content]] != table.frame["label"].iloc[row]:
-                against.append(table.frame["path"].iloc[row])
-    notes = []
-    if again:
-        notes.append(
-            f"{many(len(again), 'file')} with the very content of another in the set "
-            f"({first_of(again)}): each counts as a scan."
-        )
-    if against:
-        notes.append(f"{len(against)} of them under another label ({first_of(against)}).")
-    return notes
+def _without_copies(
+    cache: ScanCache, study: ScanCache, same: Collection[str], reading: Reading, run: str
+) -> ScanTable | None:
+    """Return the scans that are left without those that show what the model was trained on.
+
+    Args:
+        cache: The scans.
+        study: Those of the study.
+        same: Paths of those that are the same byte by byte, and are settled already.
+        reading: What to do with copies.
+        run: Name of the run.
+
+    Returns:
+        The scans, with a note; None if there are no copies.
+
+    Raises:
+        PatientOverlapError: If there are, and it is not said what to do with them.
+    """
+    seen = np.flatnonzero(study.table.frame["split"].isin(SEEN))
+    copies = find_copies(cache.images, study.images[seen])
+    copies &= ~cache.table.frame["path"].isin(same).to_numpy()
+    if not copies.any():
+        return None
+    return settle_leak(cache.table, Leak.of_copies(copies), reading.on_overlap, run)
 
 
-def _digest(table: ScanTable, hashes: Sequence[str]) -> str:
-    """Return 16 hex digits of contents, labels and patients, wherever the files lie."""
-    rows = zip(hashes, table.frame["label"], table.groups, strict=True)
-    return digest_of(sorted([content, label, str(patient)] for content, label, patient in rows))
+@contextmanager
+def _undone_on_refusal(folder: Path) -> Iterator[None]:
+    """Remove a folder that is made in the block, if the block does not end well."""
+    new = not folder.exists()
+    try:
+        yield
+    except BaseException:
+        if new:
+            shutil.rmtree(folder, ignore_errors=True)
+            if folder.parent.is_dir() and not any(folder.parent.iterdir()):
+                folder.parent.rmdir()
+        raise
 
 
 def _describe(
@@ -246,13 +256,19 @@ def _describe(
         "digest": digest,
         "reading": asdict(reading),
         "classes": list(table.classes),
-        "n_scans": len(cache),
+        "n_scans": int((cache.table.frame["split"] == "test").sum()),
         "unreadable": cache.quarantined,
         "notes": list(table.notes),
         "model_digest": place.digest,
     }
     if place.known != about:
         write_json(place.about, about)
+
+
+def _tell(notes: Sequence[str]) -> None:
+    """Say notes of a table, in red where something was overridden."""
+    for note in notes:
+        tell(f"· {note}", "red" if note.startswith("OVERRIDE") else "dim")
 
 
 def sets_of(run: RunFolder) -> list[str]:

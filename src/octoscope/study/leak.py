@@ -26,11 +26,23 @@ class Leak:
         scans: ``(N,)`` bool: the file is, byte for byte, one of train or val.
         patients: ``(N,)`` bool: the patient's id is one of train or val, the file is not.
         test: ``(N,)`` bool: the file is one of the study's test split.
+        saved_anew: Whether `scans` are the same pictures in other files.
     """
 
     scans: np.ndarray
     patients: np.ndarray
     test: np.ndarray
+    saved_anew: bool = False
+
+    @classmethod
+    def of_copies(cls, scans: np.ndarray) -> Leak:
+        """Return the leak of scans that show the same pictures as others in other files.
+
+        Args:
+            scans: ``(N,)`` bool.
+        """
+        none = np.zeros_like(scans)
+        return cls(scans, none, none, saved_anew=True)
 
     @property
     def any(self) -> np.ndarray:
@@ -114,10 +126,14 @@ def _met(table: ScanTable, leak: Leak, run: str) -> str:
     parts = []
     if leak.scans.any():
         number, of = int(leak.scans.sum()), many(len(table), "scan")
-        verb = "is a file" if number == 1 else "are files"
+        verb = "is a file that" if number == 1 else "are files that"
+        if leak.saved_anew:
+            shown = "shows the same picture" if number == 1 else "show the same pictures"
+            verb = f"{shown} as what"
+        how = "copies saved anew, or neighbours in a volume; " if leak.saved_anew else ""
         parts.append(
-            f"{number:,} of {of} {verb} that {run} was trained or validated on "
-            f"({_first(table, leak.scans)})"
+            f"{number:,} of {of} {verb} {run} was trained or validated on "
+            f"({how}{_first(table, leak.scans)})"
         )
     if leak.patients.any():
         ids = sorted(set(table.frame.loc[leak.patients, "patient"]))

@@ -9,6 +9,7 @@ from octoscope.errors import OctoscopeError
 from octoscope.files import read_json
 from octoscope.models.classifier import DESCRIPTION_FILE, Classifier
 from octoscope.progress import tell
+from octoscope.study.evaluate import is_evaluated
 from octoscope.study.folder import RunFolder
 from octoscope.study.predict_files import (
     BATCH,
@@ -89,8 +90,9 @@ def _temperature(run: Path) -> float:
     Raises:
         OctoscopeError: If there is none.
     """
-    path = RunFolder(run).metrics("val")
-    known = read_json(path)["calibration"]["temperature"] if path.is_file() else None
+    own = RunFolder(run)
+    evaluated = is_evaluated(own, "val")
+    known = read_json(own.metrics("val"))["calibration"]["temperature"] if evaluated else None
     if known is None:
         raise OctoscopeError(
             f"{run}: has no temperature of its validation scans; evaluate it first with octoscope "

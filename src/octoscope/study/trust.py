@@ -23,7 +23,7 @@ from octoscope.errors import OctoscopeError
 from octoscope.files import read_json, write_json
 from octoscope.models.classifier import Classifier
 from octoscope.study.config import TrustSettings
-from octoscope.study.evaluate import in_order_of_model, rows_of
+from octoscope.study.evaluate import in_order_of_model, is_evaluated, rows_of
 from octoscope.study.examined import Examined, whole_methods
 from octoscope.study.explain import explain_run
 from octoscope.study.explainable import AXES
@@ -133,7 +133,7 @@ def _with_nulls(run: RunFolder, methods: str | Sequence[str], *, strict: bool) -
 
 def _explained(run: RunFolder, cache: ScanCache, methods: Sequence[str]) -> bool:
     """Say whether all maps of the scans of its split are there, and scored where they can be."""
-    if not run.maps.exists() or not run.predictions(run.split).is_file():
+    if not run.maps.exists() or not is_evaluated(run, run.split, cache):
         return False
     store, rows = MapStore.open(run.maps, read_only=True), rows_of(cache, run.split)
     if store.about != maps_about(run, cache):
