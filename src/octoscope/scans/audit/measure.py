@@ -134,7 +134,7 @@ def measure(path: Path, levels: Levels | None = None) -> Measurement:
         file_digest=bytes_digest(content),
         pixel_digest=pixel_digest(scan.array),
         hashes=np.stack(hashes),
-        grey=GreyRange.of(to_grey(scan), scan.depth),
+        grey=GreyRange.of(scan.array, scan.depth),
     )
 
 

@@ -101,6 +101,8 @@ def _require_filled(page: Page, content: bytes, source: Source) -> None:
             f"has a compression that is not known (number {compression}); save it with LZW or "
             "Deflate"
         )
+    if source.indices and compression == JPEG:
+        raise source.fault("is compressed as JPEG, which changes class indices; save it as PNG")
     if page.one(tag.PHOTOMETRIC, BLACK_IS_ZERO) == YCBCR and compression != JPEG:
         raise source.fault("has YCbCr colours without JPEG; save it as RGB or grey")
     rows, columns, down, across = page.blocks()
