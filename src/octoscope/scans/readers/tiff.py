@@ -25,6 +25,8 @@ STRICT = (LZW, LZMA, ZSTD)
 FAX = (2, 3, 4, 32771)
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR = 0, 1, 2, 6
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+MOST_WORDS = 89_000_000
+"""Words of 16 bits of one page, from which on Pillow speaks of a bomb."""
 KINDS = {UNSIGNED: "u", SIGNED: "i", FLOAT: "f"}
 """Sample format → what NumPy calls it."""
 
@@ -184,6 +186,11 @@ def _words(page: Page, content: bytes, source: Source) -> np.ndarray:
             f"stores {page.bits} bits in a way that is not known; save it without predictor, "
             "the channels of a pixel side by side"
         )
+    if page.height * page.width * samples * words > MOST_WORDS:
+        raise source.fault(
+            f"is {page.height}×{page.width} pixels of {samples} × {page.bits} bits, above the "
+            "limit for such numbers; save it as grey with 16 bits"
+        )
     changes: dict[int, tuple[int, ...] | None] = {
         tag.WIDTH: (page.width * samples * words,),
         tag.SAMPLES: (1,),
@@ -198,11 +205,9 @@ def _words(page: Page, content: bytes, source: Source) -> np.ndarray:
     parts = _by_pillow(page, content, changes, source).reshape(page.height, page.width, samples, -1)
     if page.order == "<":
         parts = parts[..., ::-1]
-    whole = np.zeros(parts.shape[:3], f"u{page.bits // 8}")
-    for word in range(words):  # the most significant first
-        whole |= parts[..., word].astype(whole.dtype) << np.array(
-            16 * (words - 1 - word), whole.dtype
-        )
+    whole = parts[..., 0].astype(f"u{page.bits // 8}")
+    for word in range(1, words):  # the most significant came first
+        whole = whole << np.array(16, whole.dtype) | parts[..., word].astype(whole.dtype)
     if predictor == 2:  # each sample is the difference to its neighbour in the same tile
         columns = page.blocks()[1]
         for at in range(0, page.width, columns):
