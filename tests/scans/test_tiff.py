@@ -287,6 +287,16 @@ def test_small_files_that_point_everywhere_do_not_grow(tmp_path: Path) -> None:
     assert "overlap" in refusal(path)
 
 
+def test_deep_colours_beyond_what_pillow_decodes_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("octoscope.scans.readers.tiff.MOST_WORDS", 40 * 50 * 3 - 1)
+    tifffile.imwrite(tmp_path / "a.tif", COLOUR.astype(np.uint16), photometric="rgb")
+    assert "3 × 16 bits, above the limit" in refusal(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "a.tif", GREY.astype(np.uint16))
+    assert read_scan(tmp_path / "a.tif").array.shape == (40, 50)
+
+
 def test_what_cannot_be_checked_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     for compression in ("group3", "group4", "tiff_ccitt"):

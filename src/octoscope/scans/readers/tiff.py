@@ -90,7 +90,8 @@ def _require_filled(page: Page, content: bytes, source: Source) -> None:
     """Check that every strip or tile holds as many pixels as it must.
 
     Raises:
-        ScanError: If one does not, or the compression does not let it be known.
+        ScanError: If one does not, the compression does not let it be known, or there are more
+            deep numbers than Pillow decodes.
     """
     compression = page.compression
     if compression in FAX:
@@ -107,6 +108,11 @@ def _require_filled(page: Page, content: bytes, source: Source) -> None:
         raise source.fault("is compressed as JPEG, which changes class indices; save it as PNG")
     if page.one(tag.PHOTOMETRIC, BLACK_IS_ZERO) == YCBCR and compression != JPEG:
         raise source.fault("has YCbCr colours without JPEG; save it as RGB or grey")
+    if page.height * page.width * page.samples * (page.bits // 16) > MOST_WORDS:
+        raise source.fault(
+            f"is {page.height}×{page.width} pixels of {page.samples} × {page.bits} bits, above "
+            "the limit for such numbers; save it as grey with 16 bits"
+        )
     rows, columns, down, across = page.blocks()
     tables = bytes(page.tags.get(tag.TABLES, ()))
     for number, (block, (least, most)) in enumerate(
@@ -185,11 +191,6 @@ def _words(page: Page, content: bytes, source: Source) -> np.ndarray:
         raise source.fault(
             f"stores {page.bits} bits in a way that is not known; save it without predictor, "
             "the channels of a pixel side by side"
-        )
-    if page.height * page.width * samples * words > MOST_WORDS:
-        raise source.fault(
-            f"is {page.height}×{page.width} pixels of {samples} × {page.bits} bits, above the "
-            "limit for such numbers; save it as grey with 16 bits"
         )
     changes: dict[int, tuple[int, ...] | None] = {
         tag.WIDTH: (page.width * samples * words,),
