@@ -1,4 +1,4 @@
-"""Small valid image files of every format and kind, and the ways in which `fuzz_readers` harms them."""
+"""Small valid image files of every format and kind, and the ways in which they are damaged."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,6 +26,7 @@ from octoscope.scans.levels import (
     to_uint8,
 )
 from octoscope.scans.ranges import find_levels, grey_range
+from octoscope.scans.readers import read_scan
 
 SHAPE = (40, 60)
 
@@ -205,6 +208,22 @@ def test_the_rule_of_files_and_the_scans_it_makes(tmp_path: Path) -> None:
         assert np.abs(seen - expected * 255).max() <= 1
     assert find_levels(paths[::-1]) == levels
     assert find_levels([*paths, tmp_path / "absent.png"]) == levels
+
+
+def test_significant_bits_of_a_png_are_heard(tmp_path: Path) -> None:
+    """Dark scans of 12 bits: alone they would pass for fewer, and the file says better."""
+    values = (scan(1) * 230).astype(np.uint16)
+    [path] = written(tmp_path, [values])
+    assert find_levels([path]) == Levels((0, 255), None, 1)
+    content = path.read_bytes()
+    body = b"sBIT" + bytes([12])
+    bits = struct.pack(">I", 1) + body + struct.pack(">I", zlib.crc32(body))
+    at = content.index(b"IDAT") - 4
+    path.write_bytes(content[:at] + bits + content[at:])
+    assert read_scan(path).depth == 12
+    assert find_levels([path]) == Levels((0, 4095), None, 1)
+    framed = read_framed(path, Framing(height=SHAPE[0], width=SHAPE[1], wedges="keep"))[0]
+    assert np.array_equal(framed, np.rint(values * (255 / 4095)).astype(np.uint8))
 
 
 def test_only_files_of_more_than_eight_bits_are_decoded(

@@ -468,12 +468,19 @@ def test_what_is_no_mask(tmp_path: Path) -> None:
     colour[3:, :, 0] = 200
     Image.fromarray(colour).save(tmp_path / "colour.png")
     Image.fromarray(smooth(16, 16)).save(tmp_path / "lossy.jpg")
+    Image.fromarray(smooth(16, 16)).save(tmp_path / "lossy.tif", compression="jpeg")
+    for suffix in ("webp", "avif", "gif"):
+        Image.fromarray(smooth(16, 16) // 50).save(tmp_path / f"mask.{suffix}")
     np.save(tmp_path / "fractions.npy", np.ones((16, 16)))
     np.save(tmp_path / "negative.npy", np.full((16, 16), -1))
     np.save(tmp_path / "pages.npy", np.zeros((4, 16, 16), np.uint8))
     for name, word in {
         "colour.png": "colours",
         "lossy.jpg": "JPEG",
+        "lossy.tif": "JPEG",
+        "mask.webp": "WEBP",
+        "mask.avif": "AVIF",
+        "mask.gif": "GIF, which numbers its colours",
         "fractions.npy": "indices",
         "negative.npy": "indices",
         "pages.npy": "4 pages",

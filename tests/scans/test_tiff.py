@@ -192,6 +192,18 @@ def test_tiles_that_are_missing_or_enormous(tmp_path: Path) -> None:
     assert "far larger than its picture" in refusal(path)
 
 
+def test_strips_beside_tiles_are_not_what_is_read(tmp_path: Path) -> None:
+    """Pillow prefers strips; what was checked are the tiles."""
+    path = tmp_path / "a.tif"
+    path.write_bytes(packed_tiff(GREY.astype(np.uint16), 8, 1, t322=64, t323=48, t324=8, t325=3072))
+    assert "cut short" in refusal(path)
+    tile = np.zeros((48, 64), np.uint16)
+    tile[:40, :50] = GREY
+    content = packed_tiff(tile, 8, 1, t322=64, t323=48, t324=8, t325=3072, t273=2, t279=2)
+    path.write_bytes(with_tags(content, {256: 50, 257: 40, 278: 40}))
+    assert np.array_equal(read_scan(path).array, GREY)
+
+
 def test_rows_that_the_header_denies(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     for compression in (None, "tiff_adobe_deflate", "packbits"):
@@ -273,6 +285,16 @@ def test_small_files_that_point_everywhere_do_not_grow(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     path.write_bytes(content)
     assert "overlap" in refusal(path)
+
+
+def test_deep_colours_beyond_what_pillow_decodes_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("octoscope.scans.readers.tiff.MOST_WORDS", 40 * 50 * 3 - 1)
+    tifffile.imwrite(tmp_path / "a.tif", COLOUR.astype(np.uint16), photometric="rgb")
+    assert "3 × 16 bits, above the limit" in refusal(tmp_path / "a.tif")
+    tifffile.imwrite(tmp_path / "a.tif", GREY.astype(np.uint16))
+    assert read_scan(tmp_path / "a.tif").array.shape == (40, 50)
 
 
 def test_what_cannot_be_checked_is_refused(tmp_path: Path) -> None:

@@ -146,7 +146,7 @@ def measure(path: Path, levels: Levels | None = None, *, keep: bool = True) -> M
         thumbnails=views if keep else views[:0],
         hashes=np.stack([difference_hash(view) for view in views]),
         mirrored_hashes=np.stack([difference_hash(view[:, ::-1]) for view in views]),
-        grey=GreyRange.of(to_grey(scan), scan.depth),
+        grey=GreyRange.of(scan.array, scan.depth),
         kind=kind_of(image),
     )
 

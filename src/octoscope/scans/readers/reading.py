@@ -24,6 +24,12 @@ from octoscope.scans.scan import Scan
 
 T = TypeVar("T")
 
+UNFIT_FOR_MASKS = {
+    "jpeg": "changes class indices",
+    "webp": "may change class indices",
+    "avif": "changes class indices",
+    "gif": "numbers its colours as it likes",
+}
 MAX_PIXELS = 64_000_000
 MAX_BYTES = 2 * 2**30
 
@@ -68,11 +74,15 @@ def read_mask(
 
     Raises:
         ScanError: As `read_scan`; also if the file holds colours, several pages, fractions,
-            values outside 0…255, or is a JPEG, whose compression changes indices.
+            values outside 0…255, or is of a format that changes or renumbers indices.
     """
     scan = _read(path, max_pixels, max_bytes, indices=True)
-    if scan.format == "jpeg":
-        raise ScanError(path, "is a JPEG, which changes class indices; save the mask as PNG")
+    if scan.format in UNFIT_FOR_MASKS:
+        raise ScanError(
+            path,
+            f"is a {scan.format.upper()}, which {UNFIT_FOR_MASKS[scan.format]}; save the mask as "
+            "PNG",
+        )
     if scan.channels:
         raise ScanError(path, "holds colours; a mask holds one class index per pixel")
     mask = scan.array

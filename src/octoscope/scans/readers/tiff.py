@@ -25,6 +25,8 @@ STRICT = (LZW, LZMA, ZSTD)
 FAX = (2, 3, 4, 32771)
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, YCBCR = 0, 1, 2, 6
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+MOST_WORDS = 89_000_000
+"""Words of 16 bits of one page, from which on Pillow speaks of a bomb."""
 KINDS = {UNSIGNED: "u", SIGNED: "i", FLOAT: "f"}
 """Sample format → what NumPy calls it."""
 
@@ -88,7 +90,8 @@ def _require_filled(page: Page, content: bytes, source: Source) -> None:
     """Check that every strip or tile holds as many pixels as it must.
 
     Raises:
-        ScanError: If one does not, or the compression does not let it be known.
+        ScanError: If one does not, the compression does not let it be known, or there are more
+            deep numbers than Pillow decodes.
     """
     compression = page.compression
     if compression in FAX:
@@ -101,8 +104,15 @@ def _require_filled(page: Page, content: bytes, source: Source) -> None:
             f"has a compression that is not known (number {compression}); save it with LZW or "
             "Deflate"
         )
+    if source.indices and compression == JPEG:
+        raise source.fault("is compressed as JPEG, which changes class indices; save it as PNG")
     if page.one(tag.PHOTOMETRIC, BLACK_IS_ZERO) == YCBCR and compression != JPEG:
         raise source.fault("has YCbCr colours without JPEG; save it as RGB or grey")
+    if page.height * page.width * page.samples * (page.bits // 16) > MOST_WORDS:
+        raise source.fault(
+            f"is {page.height}×{page.width} pixels of {page.samples} × {page.bits} bits, above "
+            "the limit for such numbers; save it as grey with 16 bits"
+        )
     rows, columns, down, across = page.blocks()
     tables = bytes(page.tags.get(tag.TABLES, ()))
     for number, (block, (least, most)) in enumerate(
@@ -196,11 +206,9 @@ def _words(page: Page, content: bytes, source: Source) -> np.ndarray:
     parts = _by_pillow(page, content, changes, source).reshape(page.height, page.width, samples, -1)
     if page.order == "<":
         parts = parts[..., ::-1]
-    whole = np.zeros(parts.shape[:3], f"u{page.bits // 8}")
-    for word in range(words):  # the most significant first
-        whole |= parts[..., word].astype(whole.dtype) << np.array(
-            16 * (words - 1 - word), whole.dtype
-        )
+    whole = parts[..., 0].astype(f"u{page.bits // 8}")
+    for word in range(1, words):  # the most significant came first
+        whole = whole << np.array(16, whole.dtype) | parts[..., word].astype(whole.dtype)
     if predictor == 2:  # each sample is the difference to its neighbour in the same tile
         columns = page.blocks()[1]
         for at in range(0, page.width, columns):

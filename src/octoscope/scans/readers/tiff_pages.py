@@ -215,7 +215,9 @@ def rebuilt(page: Page, content: bytes, changes: dict[int, tuple[int, ...] | Non
     for block in blocks:
         offsets.append(start)
         start += len(block) + len(block) % 2
-    merged = {**page.tags, GREATEST: None, **changes}
+    strips, tiles = (OFFSETS, COUNTS, ROWS), (TILE_OFFSETS, TILE_COUNTS, TILE_WIDTH, TILE_HEIGHT)
+    unused = dict.fromkeys((GREATEST, *(strips if page.tiled else tiles)))
+    merged = {**page.tags, **changes, **unused}
     tags = {tag: values for tag, values in merged.items() if values is not None}
     tags[TILE_OFFSETS if page.tiled else OFFSETS] = tuple(offsets)
     data = b"".join(block + bytes(len(block) % 2) for block in blocks)
