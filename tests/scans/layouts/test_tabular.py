@@ -279,9 +279,9 @@ def test_cells_of_several_lines_are_said(people: Path) -> None:
 
 HOSTILE: dict[str, bytes] = {
     "a wide header": b"path" + b"," * 4_000_000,
-    "wide rows": b"path,a\n" + (b"," * 1000 + b"\n") * 2000,
+    "wide rows": b"path,a\n" + (b"," * 1000 + b"\n") * 1000,
     "quotes": b"path,a\n" + b'"' * 1_000_000,
-    "blank lines": b"path\n" + b"\n" * 500_000,
+    "blank lines": b"path\n" + b"\n" * 200_000,
     "blanks in a cell": b"path,label\n{0},a" + b" " * 100_000 + b"a\n",
     "blanks at the end": b"path,label\n{0},a" + b" " * 100_000 + b"\n",
     "Latin letters": b"path,label\n{0}," + b"a" * 100_000 + b"\xe9\n",
