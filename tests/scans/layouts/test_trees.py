@@ -217,6 +217,21 @@ def test_what_was_assumed_is_said(tmp_path: Path) -> None:
     assert "folders that name class and patient" in notes("Srinivasan")
 
 
+@pytest.mark.parametrize("order", ["{1}_{0}", "{0}_{1}"])
+def test_folders_that_name_class_and_split_are_asked_about(tmp_path: Path, order: str) -> None:
+    truth = {
+        f"{order.format(s, c)}/{n}.png": (c, None, None, s)
+        for c in ("AMD", "CNV")
+        for s in ("train", "test")
+        for n in (1, 2)
+    }
+    root = plant(tmp_path / "data", truth)
+    with pytest.raises(OctoscopeError, match="name class and split at once") as caught:
+        load_table(root)
+    (answer,) = re.findall(r"--layout '([^']+)'", str(caught.value))
+    assert reading(root, answer) == truth
+
+
 def test_numbers_of_a_clinic_are_one_person_across_classes(tmp_path: Path) -> None:
     """Not 1, 2, 3 … in every class, but ids that happen to be in two."""
     plant(tmp_path, [f"{c}/{p}/1.png" for c, p in (("CNV", 417), ("CNV", 902), ("DME", 417))])

@@ -17,11 +17,13 @@ from octoscope.scans.layouts.names import (
     CLASS_WORDS,
     PASSED_WORDS,
     PATIENT_WORDS,
+    class_and_split,
     eye_of,
     is_diagnosis,
     is_technical,
     nfc,
     split_folders,
+    split_in,
 )
 
 MOST_CLASSES = 20
@@ -117,6 +119,14 @@ def read_levels(free: Sequence[tuple[str, ...]], repeated: bool) -> Reading:
     """
     depth = max(map(len, free), default=0)
     levels = [{folders[k] for folders in free if len(folders) > k} for k in range(depth)]
+    for k, names in enumerate(levels):
+        if mixed := class_and_split(names):
+            before = all(split_in(name.split("_")[0]) for name in mixed)
+            both = "{split}_{class}" if before else "{class}_{split}"
+            parts = [PASSED] * k + [both] + [PASSED] * (depth - k - 1)
+            raise Unclear(
+                f"folders name class and split at once ({', '.join(mixed[:3])})", [tuple(parts)]
+            )
     wrapping = [len(names) == 1 and all(len(f) > k + 1 for f in free)
                 for k, names in enumerate(levels)]  # fmt: skip
     roles: list[str | None] = [_by_names(names) for names in levels]

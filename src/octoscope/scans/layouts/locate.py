@@ -15,6 +15,8 @@ from octoscope.scans.readers import IMAGE_SUFFIXES
 from octoscope.scans.wording import first_of, many
 
 DRIVE = re.compile(r"[A-Za-z]:(?=/)")
+LONGEST_PATH = 4096
+MOST_CUT = 32
 MOST_SEARCHED = 300_000
 """Files below the table's folder that are looked through for a bare file name."""
 
@@ -40,6 +42,8 @@ def refuse_outside(paths: Iterable[str | None], root: Path) -> None:
             continue
         if any(ord(letter) < 32 for letter in path):
             raise OctoscopeError(f"{path!r}: is no file name; remove the control characters in it")
+        if len(path) > LONGEST_PATH:
+            raise OctoscopeError(f"{path[:40]!r}… is no file name: it has {len(path):,} letters")
         depth = 0
         for part in PurePosixPath(path).parts:
             depth += -1 if part == ".." else part != "/"
@@ -185,7 +189,7 @@ def _shown(root: Path, missing: list[str]) -> list[str]:
 def _cut(finder: Finder, paths: list[str]) -> tuple[dict[str, str | None], str]:
     """Leave out the first folders of all paths, as few as will do, so that all are there."""
     split = {path: [part for part in path.split("/") if part] for path in paths}
-    for first in range(1, max(len(parts) for parts in split.values())):
+    for first in range(1, min(MOST_CUT, max(map(len, split.values())))):
         if len({tuple(parts[:first]) for parts in split.values()}) > 1:
             break
         found = {

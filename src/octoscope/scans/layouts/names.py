@@ -146,6 +146,14 @@ def split_folders(names: Iterable[str]) -> dict[str, str]:
     }
 
 
+def class_and_split(names: Iterable[str]) -> list[str]:
+    """Return folders that name a class and a split at once (``AMD_train`` beside ``CNV_test``)."""
+    found = {name: said for name in set(names) if (said := split_in(name)) and said[2]}
+    splits = {split for split, _, _ in found.values()}
+    rests = {rest for _, _, rest in found.values()}
+    return sorted(found) if "train" in splits and len(splits) > 1 and len(rests) > 1 else []
+
+
 def eye_of(text: str) -> str | None:
     """Return OD or OS for any usual way to say it, or None."""
     key = compact(text)

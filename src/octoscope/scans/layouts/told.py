@@ -110,7 +110,9 @@ def question(root: str, unclear: Unclear, places: dict[str, Place], example: str
         for place in places.values():
             for role, folder in zip(roles, place.free, strict=False):
                 names[role].add(folder)
-        counted = [_classes(names[CLASS])]
+        counted = [_classes(names[CLASS])] if CLASS in roles else ["no class"]
+        if any("{class}" in role for role in roles):
+            counted = ["class and split from one name"]
         if names[PATIENT]:
             counted.append(many(len(names[PATIENT]), "patient"))
         choices.append(f"--layout '{template_of(shown, roles)}' ({', '.join(counted)})")
@@ -128,7 +130,7 @@ def template_of(place: Place, roles: Sequence[str]) -> str:
     parts = []
     for own in place.roles:
         role = own or next(left, PASSED)
-        parts.append(PASSED if role == PASSED else f"{{{role}}}")
+        parts.append(role if role == PASSED or "{" in role else f"{{{role}}}")
     return "/".join([*parts, "*"])
 
 
