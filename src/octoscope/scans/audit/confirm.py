@@ -21,10 +21,14 @@ BANDS = (1.0, 2.0, 4.0)
 """Standard deviations, in pixels of the thumbnail, that bound the bands: finer than 1, 1 to 2…"""
 TILE = 16
 """Side of a tile in pixels."""
-PLAIN, RICH = 0.1, 0.75
-"""A tile has nothing to compare with less than this part of the energy of a rich one, which is
-the tile that this share of the tiles stays below (so that burnt-in text does not set it)."""
-AGREEING = 0.75
+PLAIN = 0.1
+"""A tile has nothing to compare with less than this part of the energy of the median tile,"""
+QUIET = 1.0
+"""or with less than this spread, in grey levels, in either picture: what is left of noise."""
+MIDDLE = 1
+FEWEST_TILES = 4
+"""Tiles with something to see, below which nothing can be said."""
+AGREEING = 0.8
 """Share of the tiles with something to see that must be alike: not only a common surround."""
 SAME, SAME_IN_A_SERIES = 0.9, 0.92
 """Correlation of the finest band, speckle, from which two pictures are one."""
@@ -51,7 +55,7 @@ class Match:
         transfer: ``(3,)`` least-squares factor from one to the other, in the median tile, the
             larger of the two directions. Near 1 if one is the other plus noise, or blurred;
             two takes of a tissue have about the correlation itself.
-        agreeing: Share of the tiles with something to see that are alike.
+        agreeing: Share of the tiles with something to see that are alike in the middle band.
         place: ``(2, 3)`` map from the part to the whole.
     """
 
@@ -78,22 +82,28 @@ def compare(part: Registrable, whole: Registrable, start: np.ndarray, sign: int)
         return None
     laid = _same_tones(part.picture, resample(whole.picture, place), inside)
     weight = _tiles(inside.astype(np.float32)) / TILE**2
-    correlations, transfers, agreeing = [], [], 0.0
+    energies = []
     one, two = part.picture, laid
     for sigma in BANDS:
         one_blurred, two_blurred = _blurred(one, sigma), _blurred(two, sigma)
         a, b = (one - one_blurred) * inside, (two - two_blurred) * inside
-        aa, bb, ab = _tiles(a * a), _tiles(b * b), _tiles(a * b)
-        energy = np.sqrt(aa * bb) * (weight >= 0.5)
-        if not energy.any():
-            return None
-        rich = float(np.quantile(energy[energy > 0], RICH))
-        told = energy > PLAIN * rich
-        each, heavy = ab[told] / energy[told], np.minimum(energy[told], rich)
+        energies.append((_tiles(a * a) + 1e-6, _tiles(b * b) + 1e-6, _tiles(a * b)))
+        one, two = one_blurred, two_blurred
+    aa, bb, _ = energies[-1]  # the coarsest band outlives blur and noise: it says what is seen
+    seen = (weight >= 0.5) & (np.minimum(aa, bb) > (QUIET * TILE) ** 2)
+    energy = np.sqrt(aa * bb)
+    told = seen & (energy > PLAIN * np.median(energy[seen])) if seen.any() else seen
+    if np.count_nonzero(told) < FEWEST_TILES:
+        return None
+    correlations, transfers, alike = [], [], []
+    for aa, bb, ab in energies:
+        energy = np.sqrt(aa * bb)[told]
+        heavy = np.minimum(energy, np.median(energy))  # letters are far above tissue
+        each = ab[told] / energy
+        alike.append(float((each > 0.5).mean()))
         correlations.append(_median(each, heavy))
         transfers.append(max(_median(ab[told] / own[told], heavy) for own in (aa, bb)))
-        agreeing = float((each > 0.5).mean())  # of the coarsest band in the end
-        one, two = one_blurred, two_blurred
+    agreeing = alike[MIDDLE]
     return Match(np.array(correlations), np.array(transfers), agreeing, place)
 
 

@@ -24,7 +24,7 @@ from octoscope.scans.audit.likeness import LONG, MIRRORED, Candidates, find_cand
 from octoscope.scans.audit.measure import MOST_KEPT, Measurement, measure
 from octoscope.scans.audit.near import near_pairs
 from octoscope.scans.audit.registration import Registrable
-from octoscope.scans.audit.thumbnail import SIDE, content_of_group
+from octoscope.scans.audit.thumbnail import common_surround
 
 CACHED = 256
 """Thumbnails kept ready for registration (about half a megabyte each)."""
@@ -76,19 +76,20 @@ def _pictures(
     by_size = defaultdict(list)
     for row in rows:
         by_size[measured[row].words["frame size"]].append(row)
-    pictures: list[np.ndarray] = [np.zeros((0, SIDE, SIDE), np.uint8)]
-    owners: list[int] = []
-    framed: list[bool] = []
+    whole = np.stack([measured[i].thumbnails[0] for i in rows])
+    place = {row: index for index, row in enumerate(rows)}
     for members in by_size.values():
-        pictures.append(content_of_group(np.stack([measured[i].thumbnails[0] for i in members])))
-        owners += members
-        framed += [len(measured[i].thumbnails) > 1 for i in members]
-        inside = [i for i in members if len(measured[i].thumbnails) > 1]
-        if inside:
-            pictures.append(np.stack([measured[i].thumbnails[1] for i in inside]))
-            owners += inside
-            framed += [False] * len(inside)
-    return np.concatenate(pictures), np.array(owners, np.int64), np.array(framed, bool)
+        surround = common_surround(whole[[place[row] for row in members]])
+        if surround is not None:
+            whole = surround.removed(whole)  # of resized copies too
+    inside = [i for i in rows if len(measured[i].thumbnails) > 1]
+    pictures = np.concatenate([whole, *(measured[i].thumbnails[1:] for i in inside)])
+    framed = np.isin(rows, inside)
+    return (
+        pictures,
+        np.array([*rows, *inside], np.int64),
+        np.concatenate([framed, np.zeros(len(inside), bool)]),
+    )
 
 
 def _by_hash(measured: Sequence[Measurement], rows: Sequence[int]) -> tuple[np.ndarray, Candidates]:
