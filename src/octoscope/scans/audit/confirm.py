@@ -35,7 +35,7 @@ SAME, SAME_IN_A_SERIES = 0.9, 0.92
 SAME_MIDDLE = 0.972
 """Correlation of the middle band from which they are one even where the finest has been lost."""
 NEARLY, SMOOTHED, SHARPER = 0.94, 1.03, (0.6, 1.2)
-"""A lower correlation of the middle band does if one is the other smoothed: if its transfer
+"""The least correlation of the middle band. It does if one is the other smoothed: if its transfer
 exceeds 1, or that of the finest band (with a correlation that is no accident) does by far."""
 NEIGHBOURS, NEIGHBOURLY = 2, 0.9
 """A picture is one of a series of neighbouring B-scans if the middle band correlates so much with
@@ -146,7 +146,7 @@ def is_copy(match: Match, crowded: bool) -> bool:
             B-scans of a dense volume share all but the speckle, so that only this counts.
     """
     fine, middle, coarse = match.correlation
-    if match.agreeing < AGREEING or coarse < ALIKE:
+    if match.agreeing < AGREEING or coarse < ALIKE or middle < NEARLY:
         return False
     if crowded:
         return bool(fine >= SAME_IN_A_SERIES)
@@ -155,4 +155,4 @@ def is_copy(match: Match, crowded: bool) -> bool:
     smoothed = match.transfer[1] >= SMOOTHED or (
         fine >= SHARPER[0] and match.transfer[0] >= SHARPER[1]
     )
-    return bool(middle >= NEARLY and smoothed)
+    return bool(smoothed)
