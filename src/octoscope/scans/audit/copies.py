@@ -24,7 +24,7 @@ from octoscope.scans.audit.likeness import LONG, MIRRORED, Candidates, find_cand
 from octoscope.scans.audit.measure import MOST_KEPT, Measurement, measure
 from octoscope.scans.audit.near import near_pairs
 from octoscope.scans.audit.registration import Registrable
-from octoscope.scans.audit.thumbnail import common_surround
+from octoscope.scans.audit.thumbnail import SIDE, common_surround
 
 CACHED = 256
 """Thumbnails kept ready for registration (about half a megabyte each)."""
@@ -73,17 +73,18 @@ def _pictures(
 
     Scans of one frame size lose the surround that all of them share.
     """
-    by_size = defaultdict(list)
-    for row in rows:
-        by_size[measured[row].words["frame size"]].append(row)
-    whole = np.stack([measured[i].thumbnails[0] for i in rows])
-    place = {row: index for index, row in enumerate(rows)}
-    for members in by_size.values():
-        surround = common_surround(whole[[place[row] for row in members]])
-        if surround is not None:
-            whole = surround.removed(whole)  # of resized copies too
     inside = [i for i in rows if len(measured[i].thumbnails) > 1]
-    pictures = np.concatenate([whole, *(measured[i].thumbnails[1:] for i in inside)])
+    parts = [np.zeros((0, SIDE, SIDE), np.uint8)]
+    for place, members in enumerate((rows, inside)):
+        if members:
+            views = np.stack([measured[i].thumbnails[place] for i in members])
+            sizes = np.array([measured[i].words["frame size"] for i in members])
+            for size in np.unique(sizes):
+                surround = common_surround(views[sizes == size])
+                if surround is not None:
+                    views = surround.removed(views)  # of resized copies too
+            parts.append(views)
+    pictures = np.concatenate(parts)
     framed = np.isin(rows, inside)
     return (
         pictures,
