@@ -5,8 +5,7 @@ layers, wherever one looks, also where the layers slope. The vessels of an en-fa
 projection run all ways. A fundus photograph is as uneven across as it is along. A label mask
 holds few values over large flat areas.
 
-The limits were set on half of the pictures and judged on the other half; the numbers stand in
-docs/data.md.
+The limits were set on the pictures that docs/data.md names, and not yet judged on others.
 """
 
 from __future__ import annotations
