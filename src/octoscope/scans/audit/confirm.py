@@ -21,17 +21,21 @@ BANDS = (1.0, 2.0, 4.0)
 """Standard deviations, in pixels of the thumbnail, that bound the bands: finer than 1, 1 to 2…"""
 TILE = 16
 """Side of a tile in pixels."""
-PLAIN, RICH = 0.1, 0.75
-"""A tile has nothing to compare with less than this part of the energy of a rich one, which is
-the tile that this share of the tiles stays below (so that burnt-in text does not set it)."""
-AGREEING = 0.75
+PLAIN = 0.1
+"""A tile has nothing to compare with less than this part of the energy of the median tile,"""
+QUIET = 1.0
+"""or with less than this spread, in grey levels, in either picture: what is left of noise."""
+MIDDLE = 1
+FEWEST_TILES = 4
+"""Tiles with something to see, below which nothing can be said."""
+AGREEING = 0.8
 """Share of the tiles with something to see that must be alike: not only a common surround."""
 SAME, SAME_IN_A_SERIES = 0.9, 0.92
 """Correlation of the finest band, speckle, from which two pictures are one."""
 SAME_MIDDLE = 0.972
 """Correlation of the middle band from which they are one even where the finest has been lost."""
 NEARLY, SMOOTHED, SHARPER = 0.94, 1.03, (0.6, 1.2)
-"""A lower correlation of the middle band does if one is the other smoothed: if its transfer
+"""The least correlation of the middle band. It does if one is the other smoothed: if its transfer
 exceeds 1, or that of the finest band (with a correlation that is no accident) does by far."""
 NEIGHBOURS, NEIGHBOURLY = 2, 0.9
 """A picture is one of a series of neighbouring B-scans if the middle band correlates so much with
@@ -51,7 +55,7 @@ class Match:
         transfer: ``(3,)`` least-squares factor from one to the other, in the median tile, the
             larger of the two directions. Near 1 if one is the other plus noise, or blurred;
             two takes of a tissue have about the correlation itself.
-        agreeing: Share of the tiles with something to see that are alike.
+        agreeing: Share of the tiles with something to see that are alike in the middle band.
         place: ``(2, 3)`` map from the part to the whole.
     """
 
@@ -78,22 +82,28 @@ def compare(part: Registrable, whole: Registrable, start: np.ndarray, sign: int)
         return None
     laid = _same_tones(part.picture, resample(whole.picture, place), inside)
     weight = _tiles(inside.astype(np.float32)) / TILE**2
-    correlations, transfers, agreeing = [], [], 0.0
+    energies = []
     one, two = part.picture, laid
     for sigma in BANDS:
         one_blurred, two_blurred = _blurred(one, sigma), _blurred(two, sigma)
         a, b = (one - one_blurred) * inside, (two - two_blurred) * inside
-        aa, bb, ab = _tiles(a * a), _tiles(b * b), _tiles(a * b)
-        energy = np.sqrt(aa * bb) * (weight >= 0.5)
-        if not energy.any():
-            return None
-        rich = float(np.quantile(energy[energy > 0], RICH))
-        told = energy > PLAIN * rich
-        each, heavy = ab[told] / energy[told], np.minimum(energy[told], rich)
+        energies.append((_tiles(a * a) + 1e-6, _tiles(b * b) + 1e-6, _tiles(a * b)))
+        one, two = one_blurred, two_blurred
+    aa, bb, _ = energies[-1]  # the coarsest band outlives blur and noise: it says what is seen
+    seen = (weight >= 0.5) & (np.minimum(aa, bb) > (QUIET * TILE) ** 2)
+    energy = np.sqrt(aa * bb)
+    told = seen & (energy > PLAIN * np.median(energy[seen])) if seen.any() else seen
+    if np.count_nonzero(told) < FEWEST_TILES:
+        return None
+    correlations, transfers, alike = [], [], []
+    for aa, bb, ab in energies:
+        energy = np.sqrt(aa * bb)[told]
+        heavy = np.minimum(energy, np.median(energy))  # letters are far above tissue
+        each = ab[told] / energy
+        alike.append(float((each > 0.5).mean()))
         correlations.append(_median(each, heavy))
         transfers.append(max(_median(ab[told] / own[told], heavy) for own in (aa, bb)))
-        agreeing = float((each > 0.5).mean())  # of the coarsest band in the end
-        one, two = one_blurred, two_blurred
+    agreeing = alike[MIDDLE]
     return Match(np.array(correlations), np.array(transfers), agreeing, place)
 
 
@@ -136,7 +146,7 @@ def is_copy(match: Match, crowded: bool) -> bool:
             B-scans of a dense volume share all but the speckle, so that only this counts.
     """
     fine, middle, coarse = match.correlation
-    if match.agreeing < AGREEING or coarse < ALIKE:
+    if match.agreeing < AGREEING or coarse < ALIKE or middle < NEARLY:
         return False
     if crowded:
         return bool(fine >= SAME_IN_A_SERIES)
@@ -145,4 +155,4 @@ def is_copy(match: Match, crowded: bool) -> bool:
     smoothed = match.transfer[1] >= SMOOTHED or (
         fine >= SHARPER[0] and match.transfer[0] >= SHARPER[1]
     )
-    return bool(middle >= NEARLY and smoothed)
+    return bool(smoothed)

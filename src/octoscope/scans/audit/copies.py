@@ -24,7 +24,7 @@ from octoscope.scans.audit.likeness import LONG, MIRRORED, Candidates, find_cand
 from octoscope.scans.audit.measure import MOST_KEPT, Measurement, measure
 from octoscope.scans.audit.near import near_pairs
 from octoscope.scans.audit.registration import Registrable
-from octoscope.scans.audit.thumbnail import SIDE, content_of_group
+from octoscope.scans.audit.thumbnail import SIDE, common_surround
 
 CACHED = 256
 """Thumbnails kept ready for registration (about half a megabyte each)."""
@@ -73,22 +73,24 @@ def _pictures(
 
     Scans of one frame size lose the surround that all of them share.
     """
-    by_size = defaultdict(list)
-    for row in rows:
-        by_size[measured[row].words["frame size"]].append(row)
-    pictures: list[np.ndarray] = [np.zeros((0, SIDE, SIDE), np.uint8)]
-    owners: list[int] = []
-    framed: list[bool] = []
-    for members in by_size.values():
-        pictures.append(content_of_group(np.stack([measured[i].thumbnails[0] for i in members])))
-        owners += members
-        framed += [len(measured[i].thumbnails) > 1 for i in members]
-        inside = [i for i in members if len(measured[i].thumbnails) > 1]
-        if inside:
-            pictures.append(np.stack([measured[i].thumbnails[1] for i in inside]))
-            owners += inside
-            framed += [False] * len(inside)
-    return np.concatenate(pictures), np.array(owners, np.int64), np.array(framed, bool)
+    inside = [i for i in rows if len(measured[i].thumbnails) > 1]
+    parts = [np.zeros((0, SIDE, SIDE), np.uint8)]
+    for place, members in enumerate((rows, inside)):
+        if members:
+            views = np.stack([measured[i].thumbnails[place] for i in members])
+            sizes = np.array([measured[i].words["frame size"] for i in members])
+            for size in np.unique(sizes):
+                surround = common_surround(views[sizes == size])
+                if surround is not None:
+                    views = surround.removed(views)  # of resized copies too
+            parts.append(views)
+    pictures = np.concatenate(parts)
+    framed = np.isin(rows, inside)
+    return (
+        pictures,
+        np.array([*rows, *inside], np.int64),
+        np.concatenate([framed, np.zeros(len(inside), bool)]),
+    )
 
 
 def _by_hash(measured: Sequence[Measurement], rows: Sequence[int]) -> tuple[np.ndarray, Candidates]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from PIL import Image
 
@@ -16,8 +18,12 @@ LEAST = 16
 
 FEWEST, MOST = 8, 200
 """Scans of a size from which a common surround is told, and scans that are looked at for it."""
-STEADY = 2.0
-"""Standard deviation over the scans, in grey levels, up to which a pixel is surround."""
+LETTERED = 15.0
+"""Standard deviation of the greys of a surround in which something stands."""
+LIKE_IT = 10.0
+"""Mean difference, in grey levels, up to which a picture has the surround of the others."""
+STEADY = 3.0
+"""Grey levels that the middle three fifths of the scans span, up to which a pixel is surround."""
 MOST_LEFT = 0.9
 """Share of the frame above which what varies counts as the whole frame."""
 
@@ -63,30 +69,56 @@ def thumbnails(image: np.ndarray) -> np.ndarray:
     return np.stack([_resized(view) for view in views])
 
 
-def content_of_group(pictures: np.ndarray) -> np.ndarray:
-    """Cut what is the same in all pictures of one frame size off their sides: a screen's surround.
+@dataclass(frozen=True, eq=False)
+class Surround:
+    """What all scans of one frame size share around the part that varies: a screen's surround.
+
+    Attributes:
+        typical: ``(SIDE, SIDE)`` the middle grey of each pixel.
+        outside: ``(SIDE, SIDE)`` bool, the surround.
+        box: Rows and columns of what varies.
+    """
+
+    typical: np.ndarray
+    outside: np.ndarray
+    box: Box
+
+    def removed(self, pictures: np.ndarray) -> np.ndarray:
+        """Return pictures (N, SIDE, SIDE), those with this surround enlarged to what is inside."""
+        found = pictures.copy()
+        for i, picture in enumerate(pictures):
+            apart = np.abs(picture[self.outside].astype(np.int16) - self.typical[self.outside])
+            if apart.mean() <= LIKE_IT:
+                found[i] = _resized(np.ascontiguousarray(picture[self.box]))
+        return found
+
+
+def common_surround(pictures: np.ndarray) -> Surround | None:
+    """Find the surround that scans of one frame size share.
 
     Args:
         pictures: ``(N, SIDE, SIDE)`` uint8 thumbnails of scans that differ.
 
     Returns:
-        ``(N, SIDE, SIDE)`` uint8: what varies, enlarged to the whole thumbnail; `pictures`
-        themselves where there are too few of them to tell, or (nearly) everything varies.
+        None where there are too few of them to tell, nearly everything varies, or nothing stands
+        in the surround: a plain one is found picture by picture, and it may be dark vitreous.
     """
     if len(pictures) < FEWEST:
-        return pictures
-    some = pictures[np.linspace(0, len(pictures) - 1, MOST).astype(int)]
-    some = some if len(pictures) > MOST else pictures
-    varying = some.std(axis=0) > STEADY  # (SIDE, SIDE)
+        return None
+    some = pictures[np.unique(np.linspace(0, len(pictures) - 1, MOST).astype(int))]
+    low, typical, high = np.quantile(some, (0.2, 0.5, 0.8), axis=0)
+    varying = high - low > STEADY  # (SIDE, SIDE)
     rows = np.flatnonzero(varying.mean(axis=1) > 0.1)
     columns = np.flatnonzero(varying.mean(axis=0) > 0.1)
     if not len(rows) or not len(columns):
-        return pictures
-    height, width = rows[-1] + 1 - rows[0], columns[-1] + 1 - columns[0]
-    if min(height, width) < LEAST or height * width > MOST_LEFT * SIDE * SIDE:
-        return pictures
-    inside = pictures[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return np.stack([_resized(picture) for picture in inside])
+        return None
+    box = slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    outside = np.ones(varying.shape, bool)
+    outside[box] = False
+    small = min(side.stop - side.start for side in box) < LEAST
+    if small or outside.mean() < 1 - MOST_LEFT or typical[outside].std() < LETTERED:
+        return None
+    return Surround(typical, outside, box)
 
 
 def _trimmed(image: np.ndarray, rows: slice) -> slice:
