@@ -223,8 +223,7 @@ def outside_summary(
 def outside_sentence(row: Mapping[str, Any], titles: Mapping[str, str] | None = None) -> str:
     """Return one row of `outside_summary` in words.
 
-    For example: "Grad-CAM of resnet18 puts 41 % [36, 46] of its mass outside the retina; a
-    constant map would put 62 % there."
+    "Grad-CAM of resnet18 puts 41 % [36, 46] of its mass outside the retina; a constant map …"
     """
     named = {**row, "method": (titles or {}).get(row.get("method", ""), row.get("method"))}
     who = " of ".join(str(named[part]) for part in ("method", "model") if part in row) or "The map"
@@ -261,11 +260,8 @@ def zones_block(
 
     Args:
         scores: The table of `score_zones`, of one model.
-        zones: ``(B, *S)`` of the scans it was made of.
-        labels: Class of each of these scans, ``(B,)``.
-        titles: Method → its name in sentences.
-        resamples: Number of bootstrap resamples.
-        seed: Seed of the bootstrap.
+        zones, labels: ``(B, *S)`` zones and ``(B,)`` classes of the scans it was made of.
+        titles, resamples, seed: As in `outside_summary`.
 
     Returns:
         ``names, titles, no_retina`` (scans without zones), ``area`` (class or "all" → share per
