@@ -221,10 +221,7 @@ def outside_summary(
 
 
 def outside_sentence(row: Mapping[str, Any], titles: Mapping[str, str] | None = None) -> str:
-    """Return one row of `outside_summary` in words.
-
-    "Grad-CAM of resnet18 puts 41 % [36, 46] of its mass outside the retina; a constant map …"
-    """
+    """Return one row of `outside_summary` in words: who puts what share, and what chance would."""
     named = {**row, "method": (titles or {}).get(row.get("method", ""), row.get("method"))}
     who = " of ".join(str(named[part]) for part in ("method", "model") if part in row) or "The map"
     on = f" of {row['label']}" if "label" in row else ""
@@ -260,8 +257,11 @@ def zones_block(
 
     Args:
         scores: The table of `score_zones`, of one model.
-        zones, labels: ``(B, *S)`` zones and ``(B,)`` classes of the scans it was made of.
-        titles, resamples, seed: As in `outside_summary`.
+        zones: ``(B, *S)`` of the scans it was made of.
+        labels: Class of each of these scans, ``(B,)``.
+        titles: Method → its name in sentences.
+        resamples: Number of bootstrap resamples.
+        seed: Seed of the bootstrap.
 
     Returns:
         ``names, titles, no_retina`` (scans without zones), ``area`` (class or "all" → share per
