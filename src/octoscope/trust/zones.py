@@ -1,8 +1,8 @@
 """Where in the anatomy a map lies: the share of its positive part in each zone of the scan.
 
 The zones are those of `octoscope.scans.geometry.zones`. As everywhere the positive part is the
-evidence for the class; a map without one says nothing, and a scan whose retina was not found has
-no zones: both are NaN, and counted. What a constant map would put into a zone is the zone's area.
+evidence for the class; a map without one, and a scan whose retina was not found, are NaN, and
+counted. What a constant map would put into a zone is the zone's area.
 
 A high share outside the retina is first of all a word about the model: a method that is true to a
 model that reads the corner of the picture puts its mass there. So null maps are no floor here.
