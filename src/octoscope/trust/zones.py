@@ -235,9 +235,7 @@ def outside_sentence(row: Mapping[str, Any], titles: Mapping[str, str] | None = 
     ending = f" ({said})" if said else ""
     where = f" on scans{on}" if on else ""
     left, of = row.get("undefined", 0), row.get("undefined", 0) + row.get("scored", 0)
-    left_out = (
-        f" {left} of {of} left out: no retina was found, or the map is empty." if left else ""
-    )
+    left_out = f" {left} of {of} left out: no retina found, or an empty map." if left else ""
     return (
         f"{who} puts {mass} of its mass outside the retina{where}; a constant map would put "
         f"{chance} % there{ending}.{left_out}"
