@@ -155,7 +155,7 @@ def test_outside_of_the_retina_in_words() -> None:
     assert row["sentence"] == (
         f"Honesty of net puts {share[0]} % [{share[1]}, {share[2]}] of its mass outside the "
         f"retina; a constant map would put {share[3]} % there. 1 of {SCANS} left out: no retina "
-        "was found, or the map is empty."
+        "found, or an empty map."
     )
     assert "% there (above chance). 2 of " in found.loc["misled", "sentence"]
 

@@ -1,8 +1,8 @@
 """Where in the anatomy a map lies: the share of its positive part in each zone of the scan.
 
 The zones are those of `octoscope.scans.geometry.zones`. As everywhere the positive part is the
-evidence for the class; a map without one says nothing, and a scan whose retina was not found has
-no zones: both are NaN, and counted. What a constant map would put into a zone is the zone's area.
+evidence for the class; a map without one, and a scan whose retina was not found, are NaN, and
+counted. What a constant map would put into a zone is the zone's area.
 
 A high share outside the retina is first of all a word about the model: a method that is true to a
 model that reads the corner of the picture puts its mass there. So null maps are no floor here.
@@ -221,11 +221,7 @@ def outside_summary(
 
 
 def outside_sentence(row: Mapping[str, Any], titles: Mapping[str, str] | None = None) -> str:
-    """Return one row of `outside_summary` in words.
-
-    For example: "Grad-CAM of resnet18 puts 41 % [36, 46] of its mass outside the retina; a
-    constant map would put 62 % there."
-    """
+    """Return one row of `outside_summary` in words: who puts what share, and what chance would."""
     named = {**row, "method": (titles or {}).get(row.get("method", ""), row.get("method"))}
     who = " of ".join(str(named[part]) for part in ("method", "model") if part in row) or "The map"
     on = f" of {row['label']}" if "label" in row else ""
@@ -239,9 +235,7 @@ def outside_sentence(row: Mapping[str, Any], titles: Mapping[str, str] | None = 
     ending = f" ({said})" if said else ""
     where = f" on scans{on}" if on else ""
     left, of = row.get("undefined", 0), row.get("undefined", 0) + row.get("scored", 0)
-    left_out = (
-        f" {left} of {of} left out: no retina was found, or the map is empty." if left else ""
-    )
+    left_out = f" {left} of {of} left out: no retina found, or an empty map." if left else ""
     return (
         f"{who} puts {mass} of its mass outside the retina{where}; a constant map would put "
         f"{chance} % there{ending}.{left_out}"
