@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from octoscope.errors import OctoscopeError
+from octoscope.partial import leave_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -58,7 +59,8 @@ def in_order(
     window: deque[Future[list[R]]] = deque()
     pool: Executor = ThreadPoolExecutor(workers)
     if processes:
-        pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=leave_with_parent)
     try:
         while True:
             with _main_hidden() if processes else nullcontext():

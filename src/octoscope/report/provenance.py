@@ -21,7 +21,9 @@ def provenance_section(study: StudyFiles) -> dict[str, Any]:
         "Layout": study.about.get("layout"),
         "Table digest": study.about.get("table_digest"),
         "Cache digest": next((r.info.get("cache_digest") for r in study.runs), None),
-        "Framing": ", ".join(f"{key} {value}" for key, value in framing.items()),
+        "Framing": ", ".join(
+            f"{key} {value}" for key, value in framing.items() if value is not None
+        ),
         "octoscope": source.get("octoscope"),
         "Source": source.get("source"),
         "Python": source.get("python"),
