@@ -118,6 +118,7 @@ def _require_data(reading: Reading, name: str | None) -> None:
     plain = Reading(split=reading.split)
     options = {
         "layout": reading.layout != plain.layout,
+        "columns": reading.columns is not None,
         "classes": bool(reading.classes),
         "unknown-classes": reading.unknown_classes != plain.unknown_classes,
         "unknown-patients": reading.unknown_patients != plain.unknown_patients,
