@@ -328,7 +328,9 @@ def explain(
         given["most"] = most
         _refuse(given, "figures are drawn of images; name the scans after RUN")
         ranks = Ranks.of(os.environ)
-        (folder,), cache = open_scans([folder], split=split, data=data, name=name, why=why)
+        (folder,), cache = open_scans(
+            [folder], split=split, data=data, name=name, why=why, record=ranks.first
+        )
         said = explain_run(
             folder,
             cache,
