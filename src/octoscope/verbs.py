@@ -160,6 +160,7 @@ def evaluate(
     resamples: Resamples = 2000,
     data: Path | None = None,
     layout: str = "auto",
+    columns: str | None = None,
     name: str | None = None,
     classes: str | None = None,
     unknown_classes: Literal["error", "drop"] = "error",
@@ -179,7 +180,9 @@ def evaluate(
         resamples: Bootstrap resamples of the patients.
         data: Folder or table of labelled scans from elsewhere, an external test set; results go to
             RUN/external/NAME.
-        layout: Layout of `data`: auto, kermany, folders or table.
+        layout: Layout of `data`: auto, kermany, folders, table, or a template such as
+            '{patient}/{class}/*'.
+        columns: Which column of a table is which, as in path=file_name,label=Disease.
         name: What to call the external set; by default as its folder.
         classes: Labels of `data` that the model calls otherwise, as `Normal=NORMAL,amd=DRUSEN`;
             labels that differ in case, spaces, hyphens and underscores only need no word.
@@ -200,6 +203,7 @@ def evaluate(
 
     reading = Reading(
         layout=layout,
+        columns=columns,
         split=split,
         classes=_pairs("classes", classes),
         unknown_classes=unknown_classes,
@@ -222,6 +226,7 @@ def predict(
     run: Path,
     files: list[Path],
     out: TableFile | None = None,
+    columns: str | None = None,
     calibrated: bool = False,
     batch_size: BatchSize = 64,
 ) -> None:
@@ -234,12 +239,15 @@ def predict(
         run: Folder of a trained model, STUDY/runs/MODEL-seedN, or of the saved model alone.
         files: Scans, folders with all scans below them, or tables with a column `path`.
         out: CSV or Parquet file to write, by its ending; by default CSV goes to standard output.
+        columns: Which column of a table is the path, as in path=file_name.
         calibrated: Divide the logits by the temperature that was fitted on the validation scans.
         batch_size: Scans per pass.
     """
     from octoscope.study.predict_run import predict_run
 
-    tally = predict_run(run, files, out, calibrated=calibrated, batch_size=batch_size)
+    tally = predict_run(
+        run, files, out, columns=columns, calibrated=calibrated, batch_size=batch_size
+    )
     tell(tally.sentence)
     if out is not None:
         print(out)
@@ -256,7 +264,7 @@ def explain(
     out: OutFolder | None = None,
     precision: Literal["float32", "float16", "uint8"] | None = None,
     batch_size: BatchSize | None = None,
-    most: int | None = None,
+    most: Annotated[int, Within(1)] | None = None,
     split: Literal["val", "test"] | None = None,
     data: Path | None = None,
     name: str | None = None,
@@ -327,7 +335,9 @@ def explain(
         given["most"] = most
         _refuse(given, "figures are drawn of images; name the scans after RUN")
         ranks = Ranks.of(os.environ)
-        (folder,), cache = open_scans([folder], split=split, data=data, name=name, why=why)
+        (folder,), cache = open_scans(
+            [folder], split=split, data=data, name=name, why=why, record=ranks.first
+        )
         said = explain_run(
             folder,
             cache,

@@ -142,6 +142,7 @@ def test_a_table_with_numbers_for_labels_and_scans_without_one(
          "patient": list("aabbcc")}
     )  # fmt: skip
     frame["label"] = frame["label"].astype("Int64")
+    frame.rename(columns={"label": "Grade"}).to_csv(data / "others.csv", index=False)
     frame.to_csv(data / "scans.csv", index=False)
     assert "0 (2 scans) and 1 (3 scans) are no classes of" in fails("--data", data / "scans.csv")
     folder = evaluated(run, "--data", data / "scans.csv", "--classes", "0=NORMAL, 1=CNV")
@@ -150,6 +151,10 @@ def test_a_table_with_numbers_for_labels_and_scans_without_one(
         "0.png": "CNV", "1.png": "NORMAL", "2.png": "NORMAL", "3.png": "CNV", "5.png": "CNV"
     }  # fmt: skip
     assert folder.name == "scans"
+    words = ["--data", str(data / "others.csv"), "--columns", "label=Grade", "--resamples", "50"]
+    assert main(["evaluate", str(run), *words, "--classes", "0=NORMAL,1=CNV"]) == 0
+    again = pd.read_parquet(run / "external" / "others" / "predictions.parquet")
+    assert again["label"].tolist() == predictions["label"].tolist()
 
 
 def test_one_patient_has_no_interval_and_no_temperature_is_fitted(

@@ -127,6 +127,10 @@ def test_a_table_of_paths_and_a_model_without_its_run(
 ) -> None:
     pd.DataFrame({"path": ["top.jpeg", "deep/3.png"]}).to_csv(scans / "some.csv", index=False)
     shutil.copytree(run / "model", tmp_path / "handed over")
+    table = scans / "named.csv"
+    pd.DataFrame({"File": ["top.jpeg"], "path": ["never"]}).to_csv(table, index=False)
+    frame, _ = said_by(capsys, run, table, "--columns", "path=File")
+    assert frame["path"].tolist() == [str(scans / "top.jpeg")]
     frame, _ = said_by(capsys, tmp_path / "handed over", scans / "some.csv")
     assert frame["path"].tolist() == [str(scans / "top.jpeg"), str(scans / "deep" / "3.png")]
 

@@ -48,6 +48,7 @@ class Reading:
 
     Attributes:
         layout: Layout of the data.
+        columns: Which column of a table is which, as ``path=file_name,label=Disease``.
         split: Use the scans of one of its splits only; None for all.
         classes: Label of the data → class of the model, where they are called differently.
         unknown_classes: What to do with scans whose label is no class of the model.
@@ -57,6 +58,7 @@ class Reading:
     """
 
     layout: str = "auto"
+    columns: str | None = None
     split: str | None = None
     classes: Mapping[str, str] = field(default_factory=dict)
     unknown_classes: Unknown = "error"
@@ -164,7 +166,7 @@ def _whole(data: Path, reading: Reading) -> ScanTable:
         raise OctoscopeError(
             f'on_overlap "{reading.on_overlap}": is no choice; use {", ".join(OVERLAP_CHOICES)}'
         )
-    table = load_table(data, reading.layout)
+    table = load_table(data, reading.layout, reading.columns)
     if reading.split is not None:
         table = table.split(reading.split)
     if reading.unknown_patients == "distinct":

@@ -61,6 +61,7 @@ def open_scans(
     data: Path | None = None,
     name: str | None = None,
     why: str = "",
+    record: bool = True,
 ) -> tuple[list[RunFolder], ScanCache]:
     """Return runs as they are explained and examined, and the cache of the scans.
 
@@ -73,6 +74,7 @@ def open_scans(
         data: Folder or table of an external test set.
         name: What the set is called, by default as its folder.
         why: What test scans are opened for.
+        record: Whether this process is the one, of several, that writes to the ledger.
 
     Raises:
         OctoscopeError: If there is no such split; or as `open_external`.
@@ -101,7 +103,7 @@ def open_scans(
                     f"{run.path}: sees these scans in another frame or order of classes than "
                     f"{opened[0].name}; examine it alone"
                 )
-    for run in opened:
+    for run in opened if record else ():
         record_opening(run, cache, why or UNSAID)
     return opened, cache
 
@@ -118,6 +120,7 @@ def _require_data(reading: Reading, name: str | None) -> None:
     plain = Reading(split=reading.split)
     options = {
         "layout": reading.layout != plain.layout,
+        "columns": reading.columns is not None,
         "classes": bool(reading.classes),
         "unknown-classes": reading.unknown_classes != plain.unknown_classes,
         "unknown-patients": reading.unknown_patients != plain.unknown_patients,

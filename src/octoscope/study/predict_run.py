@@ -30,6 +30,7 @@ def predict_run(
     files: Sequence[Path],
     out: Path | None = None,
     *,
+    columns: str | None = None,
     calibrated: bool = False,
     batch_size: int = BATCH,
 ) -> Tally:
@@ -39,6 +40,7 @@ def predict_run(
         place: Folder of a finished run, or of a saved `Classifier`.
         files: Scans, folders and tables.
         out: CSV or Parquet file; None for CSV on standard output.
+        columns: Which column of a table is the path, as ``path=file_name``.
         calibrated: Divide the logits by the temperature of the validation scans.
         batch_size: Scans per pass.
 
@@ -55,7 +57,7 @@ def predict_run(
     classifier = Classifier.load(folder)
     temperature = _temperature(place) if calibrated else 1.0
     paths: list[Path] = []
-    for found in scan_files(files):
+    for found in scan_files(files, columns):
         for note in found.notes:
             tell(f"· {note}", "dim")
         paths += found.paths

@@ -30,11 +30,15 @@ class Found:
     listed: bool = False
 
 
-def scan_files(places: Sequence[Path]) -> Iterator[Found]:
+def scan_files(places: Sequence[Path], columns: str | None = None) -> Iterator[Found]:
     """Find the scans of every place: a file, a folder with all below it, or a table.
 
     Files in folders called ``masks`` are never scans. A file that is named is taken as it is, also
     if it is missing or no picture: reading it will say so.
+
+    Args:
+        places: Files, folders and tables.
+        columns: Which column of a table is which, as ``path=file_name``.
 
     Raises:
         OctoscopeError: If a folder holds no scans, or a table cannot be read.
@@ -43,7 +47,7 @@ def scan_files(places: Sequence[Path]) -> Iterator[Found]:
         if place.is_dir():
             yield _of_folder(place)
         elif place.suffix.lower() in TABLES:
-            table = load_table(place, "table")
+            table = load_table(place, "table", columns)
             yield Found(tuple(table.paths), listed=True)
         else:
             yield Found((place,))
