@@ -30,7 +30,7 @@ def test_json_and_back() -> None:
         ({"schedule": "linear"}, "choose one of cosine, step, constant"),
         ({"balance": "yes"}, "balance"),
         ({"precision": "fp16"}, "precision"),
-        ({"channels_last": "yes"}, "channels_last"),
+        ({"channels_last": "maybe"}, "channels_last"),
         ({"monitor": "val_f1"}, "monitor"),
         ({"tracker": "comet"}, "tracker"),
         ({"epochs": 0}, "epochs must be a whole number from 1, not 0"),
