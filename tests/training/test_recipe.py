@@ -30,7 +30,7 @@ def test_json_and_back() -> None:
         ({"schedule": "linear"}, "choose one of cosine, step, constant"),
         ({"balance": "yes"}, "balance"),
         ({"precision": "fp16"}, "precision"),
-        ({"channels_last": "yes"}, "channels_last"),
+        ({"channels_last": "maybe"}, "channels_last"),
         ({"monitor": "val_f1"}, "monitor"),
         ({"tracker": "comet"}, "tracker"),
         ({"epochs": 0}, "epochs must be a whole number from 1, not 0"),
@@ -49,6 +49,10 @@ def test_json_and_back() -> None:
         ({"freeze_epochs": 31}, "freeze_epochs must be a whole number from 0 to 30"),
         ({"warmup_epochs": -1}, "warmup_epochs must be a number from 0"),
         ({"step_factor": 0}, "step_factor"),
+        ({"in_channels": 2}, 'in_channels "2" is unknown; choose one of 1, 3'),
+        ({"augment": "a.b"}, "augment must be true or false or a mapping"),
+        ({"model_options": {"a": print}}, "is no plain value"),
+        ({"model": "a\0"}, "zero byte"),
         ({"epoch": 3}, r'no field "epoch" \(did you mean "epochs"\?\)'),
     ],
 )
@@ -61,3 +65,19 @@ def test_a_recipe_needs_no_torch() -> None:
     """The command line builds its help from the recipe, so it must be cheap to import."""
     code = "import sys; import octoscope.training.recipe; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"model": "resnet81"}, 'did you mean "resnet18"'),
+        ({"model": "local-dir:."}, "is not known"),
+        ({"model_options": {"checkpoint_path": "x"}}, '"checkpoint_path" is no option'),
+        ({"model_options": {"act_layer": {"class_path": "os.system"}}}, "use a number, a text"),
+        ({"augment": {"flipp": 1}}, 'did you mean "flip"'),
+    ],
+)
+def test_what_the_libraries_know_is_checked_before_any_work(values: dict, said: str) -> None:
+    with pytest.raises(OctoscopeError, match=said):
+        Recipe.from_dict(values).require_known()
+    Recipe(augment={"flip": 0.0}, model_options={"layers": [1, 1, 1, 1]}).require_known()

@@ -104,7 +104,10 @@ def check_fields(instance: Any, owner: str) -> None:
         OctoscopeError: If one is of another type, or out of range.
     """
     for name, hint in hints_of(type(instance)).items():
-        bind(hint, getattr(instance, name), f"{owner}: {name}")
+        value = getattr(instance, name)
+        bound = bind(hint, value, f"{owner}: {name}")
+        if isinstance(bound, bool) and bound is not value:  # "no" is a switch in files only
+            raise _wrong(hint, value, f"{owner}: {name}", ())
 
 
 def below(where: str, key: str) -> str:
