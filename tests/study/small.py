@@ -99,6 +99,8 @@ def results(folder: Path) -> dict[str, Any]:
             continue
         if path.suffix == ".json" and ".zarr" not in name:
             found[name] = without_times(json.loads(path.read_text()))
+            if name == "audit.json":
+                found[name].pop("root")
             if name == "study.json":  # where it lies
                 for part, key in (("", "root"), ("", "key"), ("config", "out"), ("config", "data")):
                     (found[name][part] if part else found[name]).pop(key)
