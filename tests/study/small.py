@@ -71,7 +71,7 @@ def state(folder: Path) -> dict[str, tuple[str, int]]:
     }
 
 
-TIMES = ("seconds", "provenance", "time", "written")
+TIMES = ("seconds", "provenance", "time", "written", "log_sha256")
 """Keys of what differs between two runs of the same study."""
 
 
