@@ -144,6 +144,9 @@ def rebuilt_cache(plan: Plan) -> Iterator[None]:
         require_own_runs(plan, cache.digest)
         assert cache.folder is not None  # it was built into one
         folder.cache.mkdir(exist_ok=True)
+        request = cache.folder.name.partition("-")[0]
+        for damaged in folder.cache.glob(f"{request}-*"):
+            shutil.rmtree(damaged, ignore_errors=True)
         cache.folder.rename(folder.cache / cache.folder.name)
         yield
     finally:
