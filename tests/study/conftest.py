@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -66,4 +67,7 @@ def study(small_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(reporting, "build_report", write_page)
     copied = replace(small_study, root=tmp_path)
     shutil.copytree(small_study.root, tmp_path, dirs_exist_ok=True)
+    about = json.loads((copied.folder / "study.json").read_text())
+    about["root"] = str(copied.data.resolve())  # as if it had been made here
+    (copied.folder / "study.json").write_text(json.dumps(about))
     yield copied

@@ -71,7 +71,7 @@ def state(folder: Path) -> dict[str, tuple[str, int]]:
     }
 
 
-TIMES = ("seconds", "provenance", "time", "written")
+TIMES = ("seconds", "provenance", "time", "written", "log_sha256")
 """Keys of what differs between two runs of the same study."""
 
 
@@ -99,6 +99,8 @@ def results(folder: Path) -> dict[str, Any]:
             continue
         if path.suffix == ".json" and ".zarr" not in name:
             found[name] = without_times(json.loads(path.read_text()))
+            if name == "audit.json":
+                found[name].pop("root")
             if name == "study.json":  # where it lies
                 for part, key in (("", "root"), ("", "key"), ("config", "out"), ("config", "data")):
                     (found[name][part] if part else found[name]).pop(key)

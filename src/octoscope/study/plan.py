@@ -23,6 +23,7 @@ import torch
 from octoscope.attribution.registry import methods_named
 from octoscope.data.augment import Augment
 from octoscope.data.cache import ScanCache
+from octoscope.data.identity import FileRecord
 from octoscope.data.lock import is_held
 from octoscope.errors import OctoscopeError
 from octoscope.models.network import build_network
@@ -144,6 +145,9 @@ def rebuilt_cache(plan: Plan) -> Iterator[None]:
         require_own_runs(plan, cache.digest)
         assert cache.folder is not None  # it was built into one
         folder.cache.mkdir(exist_ok=True)
+        request = cache.folder.name.partition("-")[0]
+        for damaged in folder.cache.glob(f"{request}-*"):
+            shutil.rmtree(damaged, ignore_errors=True)
         cache.folder.rename(folder.cache / cache.folder.name)
         yield
     finally:
@@ -216,6 +220,8 @@ def _former(plan: Plan, digest: str | None) -> Former:
         table = None
     try:
         cache = None if digest is None else ScanCache.open(folder.cache, digest)
+        if cache is not None and cache.folder is not None:
+            FileRecord.load(cache.folder / "files.parquet")  # else it cannot tell what changed
     except OctoscopeError:
         cache = None
     return Former(config if isinstance(config, dict) else {}, table, cache)

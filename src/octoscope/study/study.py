@@ -141,10 +141,10 @@ def _audited(plan: Plan) -> Audited:
         "files": [_stamp(path) for path in table.paths],
         "code": code_of("audit"),
     }
-    content: dict[str, Any] = {}
-    if Stage(folder.path, "audit").is_done(inputs, [folder.audit]):
-        content = read_object(folder.audit)
-    if not content:
+    root, stage, content = str(table.root), Stage(folder.path, "audit"), {}
+    if _same_but_root(stage.recorded(), inputs) and stage.is_untouched([folder.audit]):
+        content = {**read_object(folder.audit), "root": root}  # scans may have moved since
+    if "findings" not in content:
         content = audit(table).to_dict()
         for finding in content["findings"]:
             if finding["level"] != "info":
@@ -154,7 +154,14 @@ def _audited(plan: Plan) -> Audited:
     if errors and plan.config.on_overlap != "allow":
         raise PatientOverlapError(f"{table.root}: {errors[0]}")
     noted = table.noting(*(f"OVERRIDE: {sentence}" for sentence in errors))
-    return Audited(inputs, content, noted)
+    return Audited({**inputs, "root": root}, content, noted)
+
+
+def _same_but_root(recorded: dict[str, Any], inputs: dict[str, Any]) -> bool:
+    """Say whether an audit was made of the same scans, wherever they lay then."""
+    there = recorded.get("inputs")
+    there = there if isinstance(there, dict) else {}
+    return digest_of({**there, "root": ""}) == digest_of({**inputs, "root": ""})
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:
