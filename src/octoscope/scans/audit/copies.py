@@ -168,12 +168,13 @@ def _confirmed(
 
 def _judged(matches: dict[tuple[int, int], Match]) -> Copies:
     """Tell copies from look-alikes, given the best match of each pair of rows."""
-    neighbours = defaultdict(set)
+    neighbours: defaultdict[int, set[int]] = defaultdict(set)
     for (one, two), match in matches.items():
         if match.correlation[1] >= NEIGHBOURLY and not is_copy(match, crowded=False):
             neighbours[one].add(two)
             neighbours[two].add(one)
-    confirmed, alike = [], []
+    confirmed: list[tuple[int, int]] = []
+    alike: list[tuple[int, int]] = []
     for pair, match in sorted(matches.items()):
         further = (neighbours[pair[0]] | neighbours[pair[1]]) - set(pair)
         (confirmed if is_copy(match, len(further) >= NEIGHBOURS) else alike).append(pair)
