@@ -35,7 +35,8 @@ class Study:
         return self.root / "study"
 
     def config(self, **changes: Any) -> StudyConfig:
-        return config_of(self.data, self.folder, **{"trust": UNTRUSTED, **changes})
+        data = changes.pop("data", self.data)
+        return config_of(data, self.folder, **{"trust": UNTRUSTED, **changes})
 
 
 def write_page(study: Path, *, notes: Any = ()) -> Path:

@@ -114,9 +114,9 @@ def test_checkpoints_of_a_finished_run_are_not_needed(study: Study, damage: str)
         path = study.folder / RUN / "checkpoints" / name
         path.write_bytes(path.read_bytes())  # no longer one file with two names
         DAMAGES[damage](path)
-    before = state(study.folder)
+    before = state(study.folder / RUN)
     run_study(study.config(), until="train")
-    assert state(study.folder) == before
+    assert state(study.folder / RUN) == before
 
 
 @pytest.mark.parametrize("damage", ["emptied", "cut", "a list"])

@@ -168,7 +168,10 @@ def test_changed_data_are_refused_and_named(study: Study, change: str, tmp_path:
             table["mask"] = [str(data / path) for path in table["mask"]]
             table.loc[table["split"] == "test", "split"] = "train"
             table.to_csv(tmp_path / "table.csv", index=False)
-            config, named = replace(config, data=tmp_path / "table.csv"), "holds the study of"
+            config, named = (
+                replace(config, data=tmp_path / "table.csv"),
+                "the split of 6 scans is another",
+            )
     before = state(study.folder)
     with pytest.raises(OctoscopeError) as refusal:
         run_study(config)
@@ -199,7 +202,7 @@ def test_moved_scans_are_taken_if_they_are_the_same(study: Study) -> None:
 def test_other_scans_in_another_place_are_refused(study: Study) -> None:
     write_scans(study.root / "others", patients=11)
     before = state(study.folder)
-    with pytest.raises(OctoscopeError, match=r"holds the study of .*2 scans more") as refusal:
+    with pytest.raises(OctoscopeError, match=r"holds the study of .*4 scans more") as refusal:
         run_study(study.config(data=study.root / "others"))
     assert "another folder" in str(refusal.value)
     assert state(study.folder) == before
@@ -293,9 +296,12 @@ def test_a_read_only_folder_is_read(study: Study, monkeypatch: pytest.MonkeyPatc
     def refuse(*_: object, **__: object) -> None:
         raise OSError(30, "Read-only file system")
 
-    monkeypatch.setattr("tempfile.mkstemp", refuse)
     run_study(study.config())
     before = state(study.folder)
+    monkeypatch.setattr("octoscope.files.partial_folder", refuse)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    run_study(study.config())
+    assert state(study.folder) == before
     with pytest.raises(OctoscopeError, match=r"cannot be written .*choose another folder"):
         run_study(study.config(explain=ExplainSettings(methods=("eigencam",), panels=1)))
     assert {name for name in before if not name.startswith("stages")} <= set(state(study.folder))
