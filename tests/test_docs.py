@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields
+from functools import wraps
 from pathlib import Path
 from typing import Any, get_args
 
@@ -88,13 +89,16 @@ def rows_of_tables(page: str) -> list[list[str]]:
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Let the command line parse and check, and keep the values instead of working on them."""
     seen: list[dict[str, Any]] = []
-    real = verbs.add_options
+    real = verbs.function_of
 
-    def add_options(verb: str, parser: Any) -> Any:
-        real(verb, parser)
-        return seen.append
+    def function_of(verb: str) -> Callable[..., None]:
+        @wraps(real(verb))
+        def keep(**values: Any) -> None:
+            seen.append(values)
 
-    monkeypatch.setattr(verbs, "add_options", add_options)
+        return keep
+
+    monkeypatch.setattr(verbs, "function_of", function_of)
     monkeypatch.chdir(REPOSITORY)
     return seen
 
@@ -125,7 +129,7 @@ def test_command_parses(
 def test_study_file_parses(file: Path, parsed: list[dict[str, Any]]) -> None:
     assert main(["study", str(file)]) == 0
     (values,) = parsed
-    assert {recipe.model for recipe in values["models"]} == {
+    assert {recipe.model for recipe in values["config"].models} == {
         recipe["model"] for recipe in yaml.safe_load(file.read_text())["models"]
     }
 
