@@ -126,11 +126,18 @@ def test_options_are_checked() -> None:
 
 
 def test_bfloat16_where_no_gradient_goes() -> None:
-    """The prefix runs in bf16, the suffix and its gradients in float32: nearly the same map."""
+    """The prefix runs in bf16, the suffix and its gradients in float32: the map done by hand.
+
+    How far bf16 is from float32 depends on the processor, so the oracle runs the prefix in bf16, too.
+    """
     model, images = RESNET.build(), RESNET.images(2)
     exact = explain(model, images, "gradcam", 0, signed=True).native["gradcam"]
     quick = explain(model, images, "gradcam", 0, signed=True, precision="bfloat16")
     assert quick.native["gradcam"].dtype == torch.float32
     assert not quick.native["gradcam"].equal(exact)
-    scale = exact.abs().amax()
-    assert ((quick.native["gradcam"] - exact) / scale).abs().max() < 0.05
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        features = model.forward_features(images)
+    features = features.float().requires_grad_()
+    (gradient,) = torch.autograd.grad(model.forward_head(features)[:, 0].sum(), features)
+    by_hand = (gradient.mean((2, 3), keepdim=True) * features).sum(1)
+    assert (quick.native["gradcam"] - by_hand).abs().max() < 1e-4 * by_hand.abs().max()
