@@ -82,8 +82,8 @@ def test_words_are_looked_up_in_timm_alone(options: dict[str, str], tmp_path, mo
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("resnet18", {"layers": [1, 120_000, 1, 1]}),
-        ("vit_tiny_patch16_224", {"embed_dim": 120_000, "num_heads": 1}),
+        ("resnet18", {"layers": [1, 12_000, 1, 1]}),
+        ("vit_tiny_patch16_224", {"embed_dim": 16_000, "num_heads": 1}),
     ],
 )
 def test_a_recipe_that_asks_for_too_much_ends(name: str, options: dict[str, Any]) -> None:

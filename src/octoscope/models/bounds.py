@@ -31,7 +31,8 @@ RESERVED = frozenset(
 """What timm's factory or ours takes beside an architecture's options; set by us or not at all."""
 
 WORD = re.compile(r"[A-Za-z0-9_+-]{0,64}")
-LARGEST_NUMBER = 2**17
+LARGEST_NUMBER = 2**14
+"""No option of timm's architectures is larger. So many blocks are counted within a second."""
 LONGEST_LIST = 1000
 MOST_TENSORS = 8_000
 """Of a network; the largest of timm have some 3,000."""
