@@ -94,7 +94,7 @@ def test_print_config_is_yaml_that_can_be_given_back(
 
 def test_study_leaves_report_metrics_maps_and_scores(small: Path) -> None:
     assert (small / "report.html").stat().st_size > 50_000
-    runs = sorted(path.name for path in (small / "runs").iterdir() if path.is_dir())
+    runs = sorted(path.name for path in (small / "runs").iterdir())
     assert runs == ["test_resnet-seed0", "test_vit-seed0"]
     for run in runs:
         metrics = json.loads((small / "runs" / run / "metrics-val.json").read_text())
