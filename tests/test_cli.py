@@ -472,7 +472,7 @@ def test_explain_says_what_is_wrong_with_figures(
     assert "nowhere" in fails(capsys, "explain", run, scan, "--against", "nowhere")
     assert "nowhere" in fails(capsys, "explain", run, scan, "--masks", "nowhere")
     assert "name the scans" in fails(capsys, "explain", run, "--figure", "panel")
-    stored = "--precision, --batch-size: used for the validation scans only"
+    stored = "--precision, --batch-size: used for whole splits only"
     words = ["explain", run, scan, "--precision", "uint8", "--batch-size", "4"]
     assert stored in fails(capsys, *words)
     assert "DME" in fails(capsys, "explain", run, scan, "--target", "DMEE")
