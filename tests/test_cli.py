@@ -264,11 +264,11 @@ def test_impossible_options_are_refused_before_any_work(
 
 
 def test_every_key_of_a_phantom_section_is_an_option_of_phantom_and_back() -> None:
-    from octoscope import verbs
     from octoscope.options.verb import verb_of
     from octoscope.study.config import PhantomSettings
+    from octoscope.verbs.data import phantom
 
-    options = set(verb_of(verbs.phantom, "").hints) - {"out", "workers"}
+    options = set(verb_of(phantom, "").hints) - {"out", "workers"}
     assert options == {field.name for field in fields(PhantomSettings)}
 
 

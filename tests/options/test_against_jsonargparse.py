@@ -31,9 +31,7 @@ WORDS = [
 
 @pytest.mark.parametrize("words", WORDS, ids=lambda words: " ".join(words) or "the file alone")
 @pytest.mark.parametrize("file", STUDY_FILES, ids=lambda path: path.name)
-def test_settings_of_a_study(
-    file: Path, words: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_settings_of_a_study(file: Path, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[StudyConfig] = []
     monkeypatch.setattr("octoscope.study.study.run_study", seen.append)
     assert main(["study", str(file), *words]) == 0

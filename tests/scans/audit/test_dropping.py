@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from octoscope import verbs
 from octoscope.errors import OctoscopeError
 from octoscope.scans.audit.dropping import without_copies
 from octoscope.scans.audit.duplicates import Duplicates
 from octoscope.scans.table import ScanTable
+from octoscope.verbs.data import check
 
 
 def table_of(tmp_path: Path, *rows: tuple[str, str | None, str | None, str | None]) -> ScanTable:
@@ -87,9 +87,9 @@ def test_check_writes_the_table_without_copies(tmp_path: Path) -> None:
     frame.to_csv(tmp_path / "t.csv", index=False)
     out = tmp_path / "left.csv"
     with pytest.raises(OctoscopeError, match="more than one split"):
-        verbs.check(tmp_path / "t.csv")
+        check(tmp_path / "t.csv")
     with pytest.raises(OctoscopeError, match="--write"):
-        verbs.check(tmp_path / "t.csv", drop_copies=True)
-    verbs.check(tmp_path / "t.csv", write=out, drop_copies=True)
+        check(tmp_path / "t.csv", drop_copies=True)
+    check(tmp_path / "t.csv", write=out, drop_copies=True)
     left = pd.read_csv(out)["path"].map(lambda p: Path(p).name).tolist()
     assert sorted(left) == sorted([f"{i:02d}.png" for i in range(1, 24)] + ["mirrored.png"])
