@@ -128,7 +128,7 @@ def test_options_are_checked() -> None:
 def test_bfloat16_where_no_gradient_goes() -> None:
     """The prefix runs in bf16, the suffix and its gradients in float32: the map done by hand.
 
-    How far bf16 is from float32 depends on the processor, so the oracle runs the prefix in bf16, too.
+    How far bf16 is from float32 depends on the processor, so the oracle has it, too.
     """
     model, images = RESNET.build(), RESNET.images(2)
     exact = explain(model, images, "gradcam", 0, signed=True).native["gradcam"]
