@@ -58,7 +58,7 @@ def test_the_folder_holds_what_was_promised(finished: Path) -> None:
     files = {str(p.relative_to(finished)) for p in finished.rglob("*") if p.is_file()}
     assert files == {
         *("recipe.json", "run.json", "log.csv", "checkpoints/last.ckpt", "checkpoints/best.ckpt"),
-        *("model/classifier.json", "model/model.safetensors"),
+        *("model/classifier.json", "model/model.safetensors", "checkpoints/.train.lock"),
     }
     record = json.loads((finished / "run.json").read_text())
     network = train(stripes(), QUICK, finished).classifier().network

@@ -33,9 +33,10 @@ from octoscope.study.config import StudyConfig
 from octoscope.study.differences import Former, differences
 from octoscope.study.folder import StudyFolder
 from octoscope.study.stage import read_object
+from octoscope.training.checkpoints import LOCK
 from octoscope.training.compute import Compute
 from octoscope.training.recipe import Recipe
-from octoscope.training.records import lock_of, scans_of, what_is_there
+from octoscope.training.records import scans_of, what_is_there
 
 NAMED = 3
 """Differences that a refusal lists; the first is the plainest."""
@@ -159,7 +160,7 @@ def _trained(folder: StudyFolder) -> dict[Path, str]:
     found: dict[Path, str] = {}
     for run in sorted(path for path in folder.path.glob("runs/*") if path.is_dir()):
         digest = scans_of(run)
-        if digest is None and is_held(lock_of(run)):
+        if digest is None and is_held(run / LOCK):
             digest = read_object(run / "run.json").get("cache_digest")
         if isinstance(digest, str):
             found[run] = digest

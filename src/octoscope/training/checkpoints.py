@@ -18,6 +18,9 @@ from octoscope.training.recipe import Recipe
 
 LAST, BEST = "checkpoints/last.ckpt", "checkpoints/best.ckpt"
 
+LOCK = "checkpoints/.train.lock"
+"""Held while a run is trained: a second process waits, and finds it finished."""
+
 FORMAT = 1
 """To be raised when a checkpoint of before can no longer be continued."""
 

@@ -35,7 +35,6 @@ from octoscope.training.recipe import Recipe
 from octoscope.training.saved import MODEL_FILES, model_is_there, require_own_model, sha256_of
 
 PACKAGES = ("octoscope", "torch", "timm", "lightning", "numpy")
-LOCK = ".training.lock"
 OUTCOME: dict[str, type | tuple[type, ...]] = {
     "best_epoch": int,
     "best_value": (int, float),
@@ -115,11 +114,6 @@ def scans_of(run: Path) -> str | None:
         return None
     origin = load_checkpoint(run / LAST)["callbacks"][RECORD].get("origin")
     return str(origin.get("cache")) if isinstance(origin, dict) else "unknown"
-
-
-def lock_of(run: Path) -> Path:
-    """Return the file by which one process at a time trains a run."""
-    return run / LOCK
 
 
 def finished_run(run: Path, recipe: Recipe, cache: ScanCache) -> TrainResult | None:

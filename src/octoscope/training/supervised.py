@@ -33,7 +33,7 @@ from octoscope.progress import console, quiet
 from octoscope.scans.splits import require_no_overlap
 from octoscope.training.averaging import MovingAverage
 from octoscope.training.bar import StepBar
-from octoscope.training.checkpoints import LAST, origin_of
+from octoscope.training.checkpoints import LAST, LOCK, origin_of
 from octoscope.training.compute import Compute, build_trainer
 from octoscope.training.keeper import (
     EpochKeeper,
@@ -45,7 +45,7 @@ from octoscope.training.logbook import open_tracker
 from octoscope.training.optimisers import build_optimiser, freeze_backbone, unfreeze
 from octoscope.training.quiet import quiet_lightning
 from octoscope.training.recipe import Recipe
-from octoscope.training.records import TrainResult, begin_run, end_run, finished_run, lock_of
+from octoscope.training.records import TrainResult, begin_run, end_run, finished_run
 from octoscope.training.schedules import learning_rate_factor
 from octoscope.training.tally import Tally
 
@@ -164,7 +164,7 @@ def train(
     task = SupervisedTask(
         classifier, recipe, len(data.train_dataloader()), _loss_weights(data, recipe)
     )
-    with exclusive(lock_of(run), f"training {run.name}"):
+    with exclusive(run / LOCK, f"training {run.name}"):
         if done := finished_run(run, recipe, cache):  # by the process that had the lock
             return done
         return _train(task, data, cache, run, compute)
