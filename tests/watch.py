@@ -11,6 +11,9 @@ RUNS = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork",
 NAMES = ("import", "open", "exec", "compile", "os.listdir", "os.scandir", "glob.glob",
          "marshal.loads", "pickle.find_class")  # fmt: skip
 
+DRIVER = "('libnvidia-ml.so.1',)"
+"""torch looks for a graphics card by loading this library, whatever any file says."""
+
 _listeners: list[list[tuple[str, str]]] = []
 _installed = False
 
@@ -42,5 +45,5 @@ def offences(seen: list[tuple[str, str]], word: str, opens: bool = False) -> lis
     return [
         (event, arguments)
         for event, arguments in seen
-        if event in RUNS or (word in arguments and event not in allowed)
+        if (event in RUNS and arguments != DRIVER) or (word in arguments and event not in allowed)
     ]

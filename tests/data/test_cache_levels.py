@@ -82,8 +82,9 @@ def test_a_model_reads_a_single_new_scan_by_the_rule_it_was_trained_with(
     cache = ScanCache.build(table, FRAMING, tmp_path / "cache")
     network = build_network("resnet10t", 2, in_channels=1, image_size=(32, 48), pretrained=False)
     preprocess = Preprocess.measured(cache.framing, 1, cache.images, np.arange(10))
-    architecture = {"name": "resnet10t", "in_channels": 1, "image_size": [32, 48],
-                    "options": {"pretrained": False}}  # fmt: skip
+    architecture = {
+        "name": "resnet10t", "in_channels": 1, "image_size": [32, 48], "options": {},
+    }  # fmt: skip
     Classifier(network, ["A", "B"], preprocess, architecture).save(tmp_path / "model")
     model = Classifier.load(tmp_path / "model")
     assert model.preprocess.framing.levels == Levels((0, 4095), None, 10)

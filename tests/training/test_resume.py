@@ -30,6 +30,7 @@ def everything(run: Path) -> dict[str, object]:
         rows = [{k: v for k, v in r.items() if k != "seconds"} for r in csv.DictReader(file)]
     record = json.loads((run / "run.json").read_text())
     record.pop("seconds")
+    record.pop("log_sha256")  # of log.csv with its times
     return {
         "model": load_file(run / "model/model.safetensors"),
         "last": last["state_dict"],

@@ -78,11 +78,11 @@ def overall_interval(
 
 
 def reflected_interval(value: float, resampled: np.ndarray, patients: int) -> Interval:
-    """Return the reflected interval of a quantity >= 0 that noise can only raise."""
+    """Return the reflected interval of a quantity in [0, 1] that noise can only raise."""
     out = interval(value, resampled, patients)
     if np.isfinite(out["low"]):
         low, high = 2 * value - out["high"], 2 * value - out["low"]
-        out.update(low=float(np.clip(low, 0, value)), high=float(max(high, value)))
+        out.update(low=float(np.clip(low, 0, value)), high=float(np.clip(high, value, 1)))
         out["how"] = "reflected"
     return out
 

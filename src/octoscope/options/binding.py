@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -174,7 +175,7 @@ def _bind_one(hint: Any, value: Any, where: str, limits: Sequence[Limit]) -> Any
     if hint in (int, float) and isinstance(value, int | float) and not isinstance(value, bool):
         if hint is int and isinstance(value, int) and abs(value) <= LARGEST:
             return value
-        if hint is float and -LARGEST <= value <= LARGEST:  # leaves out nan and infinity
+        if hint is float and abs(value) <= sys.float_info.max:  # leaves out nan and infinity
             return float(value)
     if hint is type(None) and value is None:
         return None

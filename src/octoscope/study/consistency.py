@@ -39,6 +39,10 @@ def require_consistent(folder: Path) -> list[str]:
             is made anew.
     """
     study = StudyFolder(folder)
+    if not study.config.exists():
+        raise OctoscopeError(
+            f"{folder}: holds no study (study.json is missing); run octoscope study first"
+        )
     about = read_object(study.config)
     _require_table(study, about)
     settings = about["config"] if about.get("until") == "report" else {}

@@ -30,12 +30,12 @@ def test_a_model_that_reads_a_corner_marker(planter: Planter) -> None:
     for probe in ("corners_blanked", "text_blanked"):
         one = found[probe]
         assert one.fires and one.label == "DME"
-        assert one.details["recall_lost"]["DME"]["value"] == pytest.approx(11 / 12)
-        assert one.effect == pytest.approx(11 / 12 / 4)  # the recall of one class of four
+        assert one.details["recall_lost"]["DME"]["value"] == pytest.approx(1)
+        assert one.effect == pytest.approx(1 / 4)  # the recall of one class of four
         assert one.details["lost_elsewhere"]["value"] == 0
         assert one.details["true_class_probability"]["value"] < -0.2
-        assert "most in DME (92 points of its recall)" in one.sentence
-    assert found["corners_blanked"].details["flipped"] == 11 / 48
+        assert "most in DME (100 points of its recall)" in one.sentence
+    assert found["corners_blanked"].details["flipped"] == 12 / 48
 
 
 def test_a_model_that_reads_a_white_border(planter: Planter) -> None:
