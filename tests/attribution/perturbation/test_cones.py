@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -61,7 +63,9 @@ def check(model: nn.Module, images: Tensor, windows: Windows, links: int, step: 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.name)
 def test_every_family(family: Family) -> None:
     windows = Windows(family.size, (8, 8), (5, 7))
-    model, images = family.build().double(), family.images(2).double()
+    model, images = copy.deepcopy(family.build()), family.images(2)
+    if family.name != "poolformer_s12":  # which timm computes in float32 alone
+        model, images = model.double(), images.double()
     check(model, images, windows, CHAINED.get(family.name, 0), step=19)
 
 
