@@ -14,8 +14,8 @@ from octoscope.scans.geometry.opinion import agreement, second_surfaces
 SURE_CONTRAST = 0.2
 """Contrast of a surface, relative to the brightest band, from which it is trusted fully."""
 LEAST_CONFIDENCE = 0.75
-"""Mean confidence of the columns under which no retina counts as found: set on phantoms with planted
-borders, hyaloids, exudates and cuts and on real scans, see benchmarks/geometry_error.py."""
+"""Mean confidence of the columns under which no retina counts as found: set on phantoms with
+planted borders, hyaloids, exudates, cuts, and on real scans, see benchmarks/geometry_error.py."""
 EDGE = 0.03
 """Distance from the frame's edge, or from a seam, as a part of the usual thickness of the retina,
 within which a surface was not seen but cut off; at least one pixel."""
