@@ -221,7 +221,11 @@ def main() -> None:
         differing += [
             f"{studies}: {name}" for name in expected if found.get(name) != expected[name]
         ]
-        print(f"{sum(sent.values())} kills, {studies} studies, {len(differing)} files", flush=True)
+        print(
+            f"{sum(sent.values())} kills, {studies} studies, {len(differing)} files differ, "
+            f"{sum(left.values())} left behind, {failed} failed; {dict(kills)}",
+            flush=True,
+        )
     print(f"\n{sum(sent.values())} kills of {studies} studies: {dict(sent)}")
     for place, number in kills.most_common():
         print(f"  {number:4d} during {place}")
