@@ -48,3 +48,15 @@ def test_an_interrupted_stage_is_not_done(stage: Stage, tmp_path: Path) -> None:
         stage.run({"a": 2}, [out], interrupted)
     assert not stage.is_done({"a": 2}, [out])
     assert not stage.is_done({"a": 1}, [out]), "its output may have been half replaced"
+
+
+def test_work_begun_before_counts_in_its_seconds(
+    stage: Stage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out.txt"
+    began = stage.begin() - 75
+    stage.run({"a": 1}, [out], lambda: working(out, []), started=began)
+    said = capsys.readouterr().err
+    assert said.count("▸") == 1
+    assert "(75 s)" in said
+    assert stage.recorded()["seconds"] == pytest.approx(75, abs=5)

@@ -65,7 +65,11 @@ class Stage:
         return known if isinstance(known, dict) else {}
 
     def run(
-        self, inputs: Mapping[str, Any], outputs: Iterable[Path], work: Callable[[], str]
+        self,
+        inputs: Mapping[str, Any],
+        outputs: Iterable[Path],
+        work: Callable[[], str],
+        started: float | None = None,
     ) -> bool:
         """Do `work` unless it is done; return whether it was.
 
@@ -75,6 +79,7 @@ class Stage:
                 the stage left, the work is done again. One that the work does not leave counts as
                 it is: not there.
             work: The work; returns a few words on its result for the terminal.
+            started: When the work was announced and begun (`begin`), if that was before the call.
         """
         outputs = list(outputs)
         if self.is_done(inputs, outputs):
@@ -82,8 +87,7 @@ class Stage:
             return False
         with explained_disk_errors(self.folder):
             self.record.unlink(missing_ok=True)
-        console.print(f"▸ {self.name}", style="bold")
-        start = time.perf_counter()
+        start = self.begin() if started is None else started
         said = work()
         seconds = time.perf_counter() - start
         write_json(
@@ -98,6 +102,11 @@ class Stage:
         )
         self._say(said, f"{seconds:.0f} s")
         return True
+
+    def begin(self) -> float:
+        """Announce the stage, and return when its work began."""
+        console.print(f"▸ {self.name}", style="bold")
+        return time.perf_counter()
 
     def _label(self, path: Path) -> str:
         """Return the name of an output in the record, the same wherever the study lies."""

@@ -121,11 +121,13 @@ class Audited:
         inputs: What it hangs on.
         content: Content of audit.json.
         table: The table; with a note for every error that was overridden.
+        started: When the scans began to be audited, None if the audit that is there holds.
     """
 
     inputs: dict[str, Any]
     content: dict[str, Any]
     table: ScanTable
+    started: float | None
 
 
 def _audited(plan: Plan) -> Audited:
@@ -144,7 +146,9 @@ def _audited(plan: Plan) -> Audited:
     root, stage, content = str(table.root), Stage(folder.path, "audit"), {}
     if _same_but_root(stage.recorded(), inputs) and stage.is_untouched([folder.audit]):
         content = {**read_object(folder.audit), "root": root}  # scans may have moved since
+    started = None
     if "findings" not in content:
+        started = stage.begin()
         content = audit(table).to_dict()
         for finding in content["findings"]:
             if finding["level"] != "info":
@@ -154,7 +158,7 @@ def _audited(plan: Plan) -> Audited:
     if errors and plan.config.on_overlap != "allow":
         raise PatientOverlapError(f"{table.root}: {errors[0]}")
     noted = table.noting(*(f"OVERRIDE: {sentence}" for sentence in errors))
-    return Audited({**inputs, "root": root}, content, noted)
+    return Audited({**inputs, "root": root}, content, noted, started)
 
 
 def _same_but_root(recorded: dict[str, Any], inputs: dict[str, Any]) -> bool:
@@ -181,7 +185,7 @@ def _prepared(plan: Plan, audited: Audited, until: str) -> ScanCache:
         write_json(folder.audit, audited.content)
         return f"{len(table)} scans, {len(audited.content['findings'])} findings"
 
-    Stage(folder.path, "audit").run(audited.inputs, [folder.audit], work)
+    Stage(folder.path, "audit").run(audited.inputs, [folder.audit], work, audited.started)
     if plan.moved_from is not None:
         console.print(
             f"· the scans have moved from {plan.moved_from} to {table.root.resolve()}; they are "
