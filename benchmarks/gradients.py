@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from octoscope.attribution.explain import explain
 from timing import add_arguments, announce, interleaved, ratio
 
+SAMPLED = ("smoothgrad", "integrated gradients")
 SIZES = {"resnet18": (96, 144), "vit": (64, 64)}
 
 
@@ -107,34 +108,23 @@ def main() -> None:
         height, width = SIZES[name]
         generator = torch.Generator().manual_seed(1)
         images = torch.randn(options.batch, 3, height, width, generator=generator)
-        images, model = images.to(options.device), network(name, options.classes).to(options.device)
-        counted = Counted(model)
-        passes = {}
-        for who, work in contenders(counted, images, min(options.samples, 5)).items():
-            counted.passes = 0
-            work()
-            passes[who] = counted.passes / options.batch
+        images = images.to(options.device)
+        model = network(name, options.classes).to(options.device)
         clock = time.process_time if options.device == "cpu" else time.perf_counter
-        seconds = interleaved(
-            contenders(model, images, options.samples),
-            options.rounds,
-            options.device,
-            warm_up=False,
-            clock=clock,
-        )
+        counted = Counted(model)
+        work = contenders(counted, images, options.samples)
+        seconds = interleaved(work, options.rounds, options.device, warm_up=False, clock=clock)
         print(f"\n{name}, {options.batch} x 3 x {height} x {width}, {options.samples} samples")
-        for who, took in seconds.items():
-            print(f"  {who:<30}{statistics.median(took):9.3f} s")
-        for who in [who for who in seconds if who.endswith("ours")]:
-            method = who.split(",")[0]
+        print(f"{'':<24}{'ours':>9}{'captum':>9}   ours x captum {'':<14}   passes, definition")
+        for method in [who.removesuffix(", ours") for who in work if who.endswith(", ours")]:
+            own, peer = seconds[f"{method}, ours"], seconds[f"{method}, captum"]
+            counted.passes = 0
+            work[f"{method}, ours"]()
+            needed = 2 * (options.samples if method in SAMPLED else 1)
             print(
-                f"  {method:<22} captum / ours {ratio(seconds[f'{method}, captum'], seconds[who])}"
+                f"  {method:<22}{statistics.median(own):7.3f} s{statistics.median(peer):7.3f} s"
+                f"   {ratio(own, peer)}   {counted.passes / options.batch:6.2f} {needed:6}"
             )
-        few = min(options.samples, 5)
-        for who, count in passes.items():
-            many = who.startswith(("smooth", "integrated"))
-            needed = 2 * few if many else 2
-            print(f"  {who:<30} {count:6.2f} passes; the definition needs {needed} for {few if many else 1} gradients")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -46,13 +47,13 @@ class AtImages:
 
 
 def gradients(
-    module: nn.Module, points: Tensor, classes: Callable[[Tensor], Tensor]
+    batch: Batch, points: Tensor, classes: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
     """Return the logits, and ∂y_c/∂x for several classes c, which share the forward pass.
 
     Args:
-        module: The lent model.
-        points: x (m, C, *S).
+        batch: Has the model.
+        points: x (m, C, *S), all in one pass.
         classes: Logits (m, K) to the classes (m, g).
 
     Returns:
@@ -61,6 +62,13 @@ def gradients(
     Raises:
         OctoscopeError: If the logits have no gradient at the pixels.
     """
+    run = partial(_there_and_back, batch.module, classes)
+    return batch.forward.memory_format.apply(run, points)
+
+
+def _there_and_back(
+    module: nn.Module, classes: Callable[[Tensor], Tensor], points: Tensor
+) -> tuple[Tensor, list[Tensor]]:
     leaf = points.detach().requires_grad_()
     with torch.autocast(points.device.type, enabled=False):  # small gradients would underflow
         logits = logits_or_refusal(module, leaf.clone())  # a copy: the first layer may write in it
@@ -106,7 +114,7 @@ def sum_of_gradients(batch: Batch, samples: int, point: Point, factor: Factor) -
         parts = _parts(int(numbers[0]), len(numbers), len(images))
         points = torch.cat([point(k, rows) for k, rows in parts])
         classes = torch.cat([table[rows] for _, rows in parts])
-        _, found = gradients(batch.module, points, lambda _logits: classes)
+        _, found = gradients(batch, points, lambda _logits: classes)
         factors = [factor(k, rows) for k, rows in parts]
         # Added only now, and in place: memory that runs out above leaves the sums as they were.
         for total, gradient in zip(sums, found, strict=True):
@@ -149,7 +157,7 @@ def at_the_images(batch: Batch) -> AtImages:
     def run(numbers: Tensor) -> Tensor:
         rows = slice(int(numbers[0]), int(numbers[-1]) + 1)
         seen, found = gradients(
-            batch.module, batch.images[rows], lambda y: batch.chosen(rows, y)[:, batch.group]
+            batch, batch.images[rows], lambda y: batch.chosen(rows, y)[:, batch.group]
         )
         stacked = torch.stack(found, 1)
         logits.append(seen)  # last: a pass that runs out of memory leaves nothing
