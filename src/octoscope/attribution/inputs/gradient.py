@@ -49,12 +49,20 @@ class AtImages:
 def gradients(
     batch: Batch, points: Tensor, classes: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, list[Tensor]]:
+    """Run `there_and_back` with the model of a batch, points in the order of memory it likes."""
+    run = partial(there_and_back, batch.module, classes)
+    return batch.forward.memory_format.apply(run, points)
+
+
+def there_and_back(
+    module: nn.Module, classes: Callable[[Tensor], Tensor], points: Tensor
+) -> tuple[Tensor, list[Tensor]]:
     """Return the logits, and ∂y_c/∂x for several classes c, which share the forward pass.
 
     Args:
-        batch: Has the model.
-        points: x (m, C, *S), all in one pass.
+        module: The lent model.
         classes: Logits (m, K) to the classes (m, g).
+        points: x (m, C, *S), all in one pass.
 
     Returns:
         Logits (m, K), and g gradients (m, C, *S), all at least float32.
@@ -62,13 +70,6 @@ def gradients(
     Raises:
         OctoscopeError: If the logits have no gradient at the pixels.
     """
-    run = partial(_there_and_back, batch.module, classes)
-    return batch.forward.memory_format.apply(run, points)
-
-
-def _there_and_back(
-    module: nn.Module, classes: Callable[[Tensor], Tensor], points: Tensor
-) -> tuple[Tensor, list[Tensor]]:
     leaf = points.detach().requires_grad_()
     with torch.autocast(points.device.type, enabled=False):  # small gradients would underflow
         logits = logits_or_refusal(module, leaf.clone())  # a copy: the first layer may write in it
