@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
+from octoscope.attribution.head.known import Known
+
 SHARE = 0.5
 """Of the free memory that a pass may plan to use."""
 MOST = {"cpu": 8, "cuda": 64}
@@ -168,14 +170,14 @@ class GraphLimit:
     """How many images share a pass whose whole graph is kept.
 
     Attributes:
-        most: None until it is measured, with the first image of the first pass; halved for good
-            when memory runs out.
+        most: None until it is known: measured with the first image of the first pass, which counts
+            like the others, once per model and size; halved when memory runs out.
     """
 
     most: int | None = None
 
     def apply(
-        self, module: nn.Module, run: Callable[[Tensor], Tensor], rows: Tensor, device: torch.device
+        self, module: nn.Module, run: Callable[[Tensor], Tensor], rows: Tensor, images: Tensor
     ) -> Tensor:
         """Apply a function that treats rows independently, to as many at once as memory allows.
 
@@ -183,17 +185,20 @@ class GraphLimit:
             module: The model that it runs.
             run: Row numbers (m,) to (m, …), keeping the graph of m images.
             rows: (n,).
-            device: Where it runs.
+            images: (b, C, *S) such as it runs.
 
         Returns:
             (n, …).
         """
         done = []
         if self.most is None and len(rows) > 1:
-            with KeptBytes(module) as kept:
-                done.append(run(rows[:1]))
-            self.most = _that_fit(kept.bytes, most_at_once(device), device)
-            rows = rows[1:]
+            known, topic = Known(module), ("graph", images.shape[1:], images.dtype, images.device)
+            if known.get(topic) is None:
+                with KeptBytes(module) as kept:
+                    done.append(run(rows[:1]))
+                known.put(topic, kept.bytes)
+                rows = rows[1:]
+            self.most = _that_fit(known.get(topic), most_at_once(images.device), images.device)
         found, most = in_pieces(run, rows, self.most or 1)
         if self.most is not None:
             self.most = most

@@ -127,7 +127,7 @@ def sum_of_gradients(batch: Batch, samples: int, point: Point, factor: Factor) -
     numbers = torch.arange(samples * len(images))
     for stretch in (numbers[: len(images)], numbers[len(images) :]):
         if len(stretch):
-            batch.graph_limit.apply(batch.module, run, stretch, images.device)
+            batch.graph_limit.apply(batch.module, run, stretch, images)
     return torch.stack(sums)
 
 
@@ -165,7 +165,7 @@ def at_the_images(batch: Batch) -> AtImages:
         return stacked
 
     numbers = torch.arange(len(batch.images))
-    found = batch.graph_limit.apply(batch.module, run, numbers, batch.images.device)
+    found = batch.graph_limit.apply(batch.module, run, numbers, batch.images)
     return AtImages(torch.cat(logits), found.transpose(0, 1))
 
 
