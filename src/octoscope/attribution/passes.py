@@ -161,7 +161,7 @@ def _chunk(
     evidence: Evidence | str
     giving = giving_logits(request.methods, SOURCES, exact=request.autocast is None)
     if giving is None:
-        evidence = forward.memory_format.apply(partial(_shared_pass, request, scene), some)
+        evidence = _shared_pass(request, scene, some)
         read_layouts(scene, request.model, evidence, some)
     else:
         evidence = giving.logits_from
