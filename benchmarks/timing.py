@@ -13,15 +13,17 @@ import torch
 Seconds = dict[str, list[float]]
 
 
-def wall(work: Callable[[], object], device: str) -> float:
+def wall(
+    work: Callable[[], object], device: str, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Seconds of one call, with the device idle before and after."""
     if device == "cuda":
         torch.cuda.synchronize()
-    start = time.perf_counter()
+    start = clock()
     work()
     if device == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def interleaved(
@@ -31,6 +33,7 @@ def interleaved(
     *,
     before: Callable[[], object] = lambda: None,
     warm_up: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> Seconds:
     """Time every contender once per round, each after the same `before`.
 
@@ -40,12 +43,13 @@ def interleaved(
         device: "cpu" or "cuda".
         before: Leaves caches and memory alike for all.
         warm_up: Whether a first round does not count.
+        clock: Seconds as they pass, or those of the processors (``time.process_time``).
     """
     seconds: Seconds = {name: [] for name in contenders}
     for turn in range(rounds + warm_up):
         for name, work in contenders.items():
             before()
-            took = wall(work, device)
+            took = wall(work, device, clock)
             if turn >= warm_up:
                 seconds[name].append(took)
     return seconds

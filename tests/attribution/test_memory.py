@@ -10,7 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from octoscope.attribution import memory
-from octoscope.attribution.memory import fitting, free_bytes, graph_bytes, in_pieces, out_of_memory
+from octoscope.attribution.memory import (
+    KeptBytes,
+    fitting,
+    free_bytes,
+    graph_bytes,
+    in_pieces,
+    out_of_memory,
+)
 
 ERRORS = [
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
@@ -149,3 +156,24 @@ def test_measuring_a_graph_leaves_nothing_of_it_behind() -> None:
         graph_bytes(model, image)
     gc.collect()
     assert sum(isinstance(thing, torch.Tensor) for thing in gc.get_objects()) == before
+
+
+class Overwriting(nn.Module):
+    """Changes in place what the backward pass of its product needs."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x * 2
+        product = y * y
+        y += 1
+        return product
+
+
+def test_gradients_while_counting_are_the_same() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(inplace=True), nn.Conv2d(2, 2, 3), nn.GELU())
+    image = torch.rand(2, 1, 9, 11, requires_grad=True)
+    (expected,) = torch.autograd.grad(model(image).sum(), image)
+    with KeptBytes(model) as kept:
+        (found,) = torch.autograd.grad(model(image).sum(), image)
+    assert found.equal(expected) and kept.bytes > 0
+    with KeptBytes(model), pytest.raises(RuntimeError, match="modified by an inplace"):
+        torch.autograd.grad(Overwriting()(image).sum(), image)

@@ -158,12 +158,7 @@ class Capture:
             _autocast_restored(images.device.type),
             self._watched(),
         ):
-            try:
-                score = logits_of(self.module(images))
-            except (RuntimeError, AssertionError) as error:
-                if (reason := _refusal(self.module, images, error)) is None:
-                    raise
-                raise OctoscopeError(reason) from error
+            score = logits_or_refusal(self.module, images)
         for name in self._layers:
             if name not in self._recorded:
                 raise OctoscopeError(f"layer {name} does not run in the model's forward pass")
@@ -205,6 +200,20 @@ class Capture:
         self._recorded[name] = tensor
         # A copy goes on: an in-place ReLU would fail on a leaf and falsify the record otherwise.
         return _with_first(output, tensor.clone())
+
+
+def logits_or_refusal(module: nn.Module, images: Tensor) -> Tensor:
+    """Run a model once: images (B, C, *S) to logits (B, K).
+
+    Raises:
+        OctoscopeError: If the model does not take such images, or gives no logits.
+    """
+    try:
+        return logits_of(module(images))
+    except (RuntimeError, AssertionError) as error:
+        if (reason := _refusal(module, images, error)) is None:
+            raise
+        raise OctoscopeError(reason) from error
 
 
 def given_a_copy(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:

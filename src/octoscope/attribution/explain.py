@@ -203,6 +203,7 @@ def plan_of(
                 target=target,
                 attention=scene.attention,
                 settings=request.settings,
+                exact=request.autocast is None,
             )
             for target in targets
         ]

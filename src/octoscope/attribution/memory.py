@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+
+from octoscope.attribution.head.known import Known
 
 SHARE = 0.5
 """Of the free memory that a pass may plan to use."""
@@ -94,29 +99,110 @@ def fitting(module: nn.Module, image: Tensor, most: int, *, graph: bool) -> int:
         graph: Whether the pass keeps the whole graph for a backward.
     """
     each = graph_bytes(module, image) if graph else _largest_bytes(module, image)
-    return max(1, min(most, int(SHARE * free_bytes(image.device) / max(each, 1))))
+    return _that_fit(each, most, image.device)
+
+
+def _that_fit(each: int, most: int, device: torch.device) -> int:
+    """Return how many of so many bytes fit into the free memory, at least 1 and at most `most`."""
+    return max(1, min(most, int(SHARE * free_bytes(device) / max(each, 1))))
 
 
 def graph_bytes(module: nn.Module, image: Tensor) -> int:
     """Return the bytes that autograd keeps of one image's forward, beside the model's own."""
-    own = {t.untyped_storage().data_ptr() for t in [*module.parameters(), *module.buffers()]}
-    held: dict[int, int] = {}
-
-    def pack(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own:
-            held[storage.data_ptr()] = storage.nbytes()
-        # An output that its own node saves would hold the graph for ever; without its node, not.
-        return tensor.detach()
-
-    with (
-        torch.inference_mode(False),
-        torch.enable_grad(),
-        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
-    ):
+    with torch.inference_mode(False), torch.enable_grad(), KeptBytes(module) as kept:
         # The copy of the leaf is for networks that change their input in place.
         module(image.detach().clone().requires_grad_().clone())
-    return sum(held.values())
+    return kept.bytes
+
+
+class KeptBytes:
+    """A context that counts what autograd keeps of the forward passes inside.
+
+    Gradients through them are as always, also the error where something kept is changed in place.
+
+    Args:
+        module: The model, whose own tensors do not count.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        tensors = [*module.parameters(), *module.buffers()]
+        self._own = {tensor.untyped_storage().data_ptr() for tensor in tensors}
+        self._held: dict[int, int] = {}
+        self._hooks = saved_tensors_hooks(self._pack, _unchanged)
+
+    def __enter__(self) -> Self:
+        self._hooks.__enter__()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._hooks.__exit__(*error)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes kept so far."""
+        return sum(self._held.values())
+
+    def _pack(self, tensor: Tensor) -> tuple[Tensor, int]:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._own:
+            self._held[storage.data_ptr()] = storage.nbytes()
+        # An output that its own node saves would hold the graph for ever; without its node, not.
+        return tensor.detach(), tensor._version
+
+
+def _unchanged(kept: tuple[Tensor, int]) -> Tensor:
+    """Return what was kept for a backward pass.
+
+    Raises:
+        RuntimeError: If it was changed since, as autograd itself would say.
+    """
+    tensor, version = kept
+    if tensor._version != version:
+        raise RuntimeError(
+            "one of the variables needed for gradient computation has been modified by an inplace "
+            f"operation: {tuple(tensor.shape)} is at version {tensor._version}, not {version}"
+        )
+    return tensor
+
+
+@dataclass
+class GraphLimit:
+    """How many images share a pass whose whole graph is kept.
+
+    Attributes:
+        most: None until it is known: measured with the first image of the first pass, which counts
+            like the others, once per model and size; halved when memory runs out.
+    """
+
+    most: int | None = None
+
+    def apply(
+        self, module: nn.Module, run: Callable[[Tensor], Tensor], rows: Tensor, images: Tensor
+    ) -> Tensor:
+        """Apply a function that treats rows independently, to as many at once as memory allows.
+
+        Args:
+            module: The model that it runs.
+            run: Row numbers (m,) to (m, …), keeping the graph of m images.
+            rows: (n,).
+            images: (b, C, *S) such as it runs.
+
+        Returns:
+            (n, …).
+        """
+        done = []
+        if self.most is None and len(rows) > 1:
+            known, topic = Known(module), ("graph", images.shape[1:], images.dtype, images.device)
+            if known.get(topic) is None:
+                with KeptBytes(module) as kept:
+                    done.append(run(rows[:1]))
+                known.put(topic, kept.bytes)
+                rows = rows[1:]
+            self.most = _that_fit(known.get(topic), most_at_once(images.device), images.device)
+        found, most = in_pieces(run, rows, self.most or 1)
+        if self.most is not None:
+            self.most = most
+        return torch.cat([*done, found]) if done else found
 
 
 def _largest_bytes(module: nn.Module, image: Tensor) -> int:

@@ -11,11 +11,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from octoscope.attribution.capture import Evidence
 from octoscope.attribution.forward import Forward
 from octoscope.attribution.fusion import fused
 from octoscope.attribution.maps import Maps, flags_of
 from octoscope.attribution.memory import (
     SHARE,
+    GraphLimit,
     fitting,
     free_bytes,
     most_at_once,
@@ -23,7 +25,7 @@ from octoscope.attribution.memory import (
     release,
 )
 from octoscope.attribution.method import Method
-from octoscope.attribution.plan import captures_of
+from octoscope.attribution.plan import captures_of, giving_logits
 from octoscope.attribution.registry import SOURCES
 from octoscope.attribution.scene import Request, Scene, look_at, read_layouts
 from octoscope.attribution.source import Batch
@@ -52,8 +54,10 @@ def explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
     parts: list[Part] = []
     with scene.capture:
         chunks = list(_chunks(len(images), _images_per_pass(request, scene, images)))
+        forward = Forward(scene.capture.module, autocast=request.autocast)
+        work = partial(_chunk, request, scene, images, wanted, forward, GraphLimit())
         for chunk in track(chunks, "Explaining") if request.progress else chunks:
-            parts += _within_memory(partial(_chunk, request, scene, images, wanted), chunk)
+            parts += _within_memory(work, chunk)
     axes = images.ndim - 2
     shared = {method.name for method in request.methods if method.parts}
 
@@ -138,18 +142,29 @@ def _within_memory(work: Callable[[slice], Part], chunk: slice) -> Iterator[Part
     yield from _within_memory(work, slice(middle, chunk.stop))
 
 
-def _chunk(request: Request, scene: Scene, images: Tensor, wanted: Wanted, chunk: slice) -> Part:
-    """Run the shared pass for some images and apply every method to what it gave."""
+def _chunk(
+    request: Request,
+    scene: Scene,
+    images: Tensor,
+    wanted: Wanted,
+    forward: Forward,
+    graph_limit: GraphLimit,
+    chunk: slice,
+) -> Part:
+    """Run the shared pass for some images, if one is needed, and apply every method."""
     module, some = scene.capture.module, images[chunk]
-    # The graph from the first attention on is all of the network, and gradients are float32.
-    whole = "attention gradient" in captures_of(request.methods, SOURCES)
-    low = request.autocast is not None and not whole
-    with torch.autocast(_device_type(module), request.autocast, enabled=low):
-        evidence = scene.capture(some)
-    read_layouts(scene, request.model, evidence, some)
-    table = wanted.of(chunk, evidence.logits)
     taken = as_the_model_takes(module, some)
-    forward = Forward(module, autocast=request.autocast)
+
+    def choose(rows: slice, logits: Tensor) -> Tensor:
+        return wanted.of(slice(chunk.start + rows.start, chunk.start + rows.stop), logits)
+
+    evidence: Evidence | str
+    giving = giving_logits(request.methods, SOURCES, exact=request.autocast is None)
+    if giving is None:
+        evidence = _shared_pass(request, scene, some)
+        read_layouts(scene, request.model, evidence, some)
+    else:
+        evidence = giving.logits_from
     targets: list[TargetLayer | None] = [*scene.targets] or [None]
     batches = [
         Batch(
@@ -158,6 +173,8 @@ def _chunk(request: Request, scene: Scene, images: Tensor, wanted: Wanted, chunk
             evidence,
             forward,
             SOURCES,
+            choose,
+            graph_limit=graph_limit,
             target=target,
             attention=scene.attention,
             settings=request.settings,
@@ -167,9 +184,17 @@ def _chunk(request: Request, scene: Scene, images: Tensor, wanted: Wanted, chunk
     # Passes of low precision ask for it themselves, whatever autocast the caller is in.
     full = torch.autocast(taken.device.type, enabled=False)
     with torch.inference_mode(False), torch.enable_grad(), full:
-        classes = table.to(taken.device, copy=True)  # no inference tensor, whatever the caller's
-        raw, before, details = _maps(request, batches, classes)
-    return Part(raw, before, details, table, evidence.logits)
+        raw, before, details = _maps(request, batches)
+        return Part(raw, before, details, batches[0].table.cpu(), batches[0].evidence.logits)
+
+
+def _shared_pass(request: Request, scene: Scene, images: Tensor) -> Evidence:
+    """Run the pass whose activations methods share."""
+    # The graph from the first attention on is all of the network, and gradients are float32.
+    whole = "attention gradient" in captures_of(request.methods, SOURCES)
+    low = request.autocast is not None and not whole
+    with torch.autocast(_device_type(scene.capture.module), request.autocast, enabled=low):
+        return scene.capture(images)
 
 
 def _device_type(module: nn.Module) -> str:
@@ -177,21 +202,20 @@ def _device_type(module: nn.Module) -> str:
 
 
 def _maps(
-    request: Request, batches: Sequence[Batch], table: Tensor
+    request: Request, batches: Sequence[Batch]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, dict[str, Tensor]]]:
     """Return each method's maps, the same before their final ReLU, and its by-products.
 
     Args:
         request: What is asked for.
         batches: One per target layer, all of the same images.
-        table: (b, M) the classes.
     """
     raw: dict[str, list[Tensor]] = {method.name: [] for method in request.methods}
     before: dict[str, list[Tensor]] = {method.name: [] for method in request.methods}
     details: dict[str, list[dict[str, Tensor]]] = {method.name: [] for method in request.methods}
-    for column in table.unbind(1):
+    for column in range(batches[0].table.shape[1]):
         for batch in batches:
-            batch.classes = column
+            batch.turn_to(column)
         for method in request.methods:
             name = method.name
             if raw[name] and not method.class_specific:  # the same map for every class

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 
 from octoscope.attribution.method import Method
 from octoscope.attribution.sizing import Sizing
-from octoscope.attribution.source import Captured, Source
+from octoscope.attribution.source import GROUP, Captured, Source
 
 KEPT: dict[Captured, str] = {
     "target": "activations of {target}",
@@ -40,7 +41,7 @@ class Plan:
     """What `explain` would do: ``print(explain(..., dry_run=True))``.
 
     Attributes:
-        steps: The passes, the shared one first.
+        steps: The passes; the shared one first, if there is one.
         images: Number of images.
         classes: Classes explained per image.
         refused: Methods left out because they are not defined for the model → why.
@@ -79,6 +80,26 @@ def captures_of(methods: Iterable[Method], sources: Mapping[str, Source]) -> set
     return {part for source in sources_of(methods, sources) for part in source.captures}
 
 
+def giving_logits(
+    methods: Iterable[Method], sources: Mapping[str, Source], *, exact: bool
+) -> Source | None:
+    """Return the source whose passes give the logits, so that no shared pass is needed.
+
+    Args:
+        methods: Methods asked for.
+        sources: All sources.
+        exact: Whether passes without gradients run in full precision, as those with gradients do.
+
+    Returns:
+        None if methods need activations, if no pass of theirs includes the images as they are, or
+        if the logits are to be of a lower precision.
+    """
+    needed = sources_of(methods, sources)
+    if not exact or any(source.captures for source in needed):
+        return None
+    return next((source for source in needed if source.logits_from), None)
+
+
 def planned(
     methods: Iterable[Method],
     sources: Mapping[str, Source],
@@ -107,20 +128,20 @@ def planned(
         "blocks": len(stack.layers) if (stack := sizings[0].attention) else 0,
     }
     what = [text.format(**words) for part, text in KEPT.items() if part in kept]
-    steps = [
-        Step(
-            f"one forward, keeping {', '.join(['logits', *what])}",
-            float(views),
-            tuple(method.name for method in methods),
-        )
-    ]
+    giving = giving_logits(methods, sources, exact=sizings[0].exact)
+    steps = []
+    if giving is None:
+        does = f"one forward, keeping {', '.join(['logits', *what])}"
+        steps.append(Step(does, float(views), tuple(method.name for method in methods)))
     for source in sources_of(methods, sources):
         each = sizings if "target" in source.captures else sizings[:1]
         times = (classes if source.per_class else 1) * views
         forwards = sum(source.cost(sizing) for sizing in each) * times
+        forwards += sum(map(source.cost_of_group, each)) * ceil(classes / GROUP) * views
         gradient = any("gradient" in part for part in source.captures)
         if forwards or gradient:
             served = tuple(method.name for method in methods if source.name in method.needs)
             repeated = f" (× {classes} classes)" if source.per_class and classes > 1 else ""
-            steps.append(Step(source.sentence + repeated, forwards, served))
+            logits = ", with the logits" if source is giving else ""
+            steps.append(Step(source.sentence + logits + repeated, forwards, served))
     return Plan(tuple(steps), images, classes, dict(refused))

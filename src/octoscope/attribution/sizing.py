@@ -25,6 +25,7 @@ class Sizing:
         target: The target layer; None if no method needs one.
         attention: The attention layers; None if no method needs them.
         settings: Name of a method to its settings.
+        exact: Whether passes without gradients run in full precision.
     """
 
     module: nn.Module
@@ -35,3 +36,4 @@ class Sizing:
     target: TargetLayer | None = None
     attention: AttentionStack | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    exact: bool = True

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from octoscope.attribution.inputs.counts import require_count, require_noise
 from octoscope.attribution.inputs.gradient import (
-    PASSES,
     SEED,
     noise,
     sum_of_gradients,
+    summed_gradients,
     value_range,
 )
 from octoscope.attribution.perturbation.baselines import (
@@ -20,8 +20,7 @@ from octoscope.attribution.perturbation.baselines import (
     baseline_of,
     require_baseline,
 )
-from octoscope.attribution.sizing import Sizing
-from octoscope.attribution.source import Batch, Source
+from octoscope.attribution.source import Batch
 from octoscope.errors import OctoscopeError
 from octoscope.models.layout import say
 
@@ -89,6 +88,7 @@ def gradient_shap(expected_gradients: Tensor) -> Tensor:
 
 
 def _gradients(batch: Batch) -> Tensor:
+    """Return the mean of (x - x'_k) ⊙ ∂y_c/∂x at the points drawn, (g, b, C, *S)."""
     settings: GradientShap = batch.settings["gradient_shap"]
     images, n = batch.images, settings.samples
     choices = _choices(settings.baseline, images)
@@ -123,16 +123,9 @@ def _choices(baseline: Baseline | Tensor, images: Tensor) -> list[Tensor]:
     return [one.to(images).expand_as(images) for one in baseline.detach()]
 
 
-def _cost(sizing: Sizing) -> float:
-    return PASSES * sizing.settings["gradient_shap"].samples
-
-
-SOURCES = (
-    Source(
-        "expected_gradients",
-        _gradients,
-        "gradients at the pixels at random places between baselines and image",
-        per_class=True,
-        cost=_cost,
-    ),
+SOURCES = summed_gradients(
+    "expected_gradients",
+    _gradients,
+    "gradients at the pixels at random places between baselines and image",
+    lambda sizing: sizing.settings["gradient_shap"].samples,
 )

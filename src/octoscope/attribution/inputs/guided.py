@@ -12,7 +12,7 @@ from torch import Tensor
 
 from octoscope.attribution.cam.gradients import gradcam
 from octoscope.attribution.display import upsample
-from octoscope.attribution.inputs.gradient import PASSES, at_the_images
+from octoscope.attribution.inputs.gradient import BACK, THERE, AtImages, at_the_images
 from octoscope.attribution.inputs.rectifiers import Rectifiers, Rule
 from octoscope.attribution.source import Batch, Source
 
@@ -64,25 +64,41 @@ def guided_gradcam(activations: Tensor, gradients: Tensor, guided_gradients: Ten
     return upsample(coarse, guided_gradients.shape[2:]) * guided_backprop(guided_gradients)
 
 
-def _by(batch: Batch, rule: Rule) -> Tensor:
-    """Return R at the pixels by a rule, (b, C, *S)."""
+def _by(batch: Batch, rule: Rule) -> AtImages:
+    """Return R at the pixels by a rule, where else are gradients."""
     with Rectifiers(rule):
         return at_the_images(batch)
 
 
 SOURCES = (
     Source(
-        "guided_gradients",
+        "guided_at_images",
         lambda batch: _by(batch, "guided"),
-        "one guided backward from the logit to the pixels",
+        "guided gradients at the images",
+        per_group=True,
+    ),
+    Source(
+        "guided_gradients",
+        lambda batch: batch["guided_at_images"].gradients[batch.place],
+        "a forward, and one guided backward from the logit to the pixels",
         per_class=True,
-        cost=lambda _sizing: PASSES,
+        cost=lambda _sizing: BACK,
+        cost_of_group=lambda _sizing: THERE,
+        logits_from="guided_at_images",
+    ),
+    Source(
+        "deconvolved_at_images",
+        lambda batch: _by(batch, "deconvolution"),
+        "deconvolved gradients at the images",
+        per_group=True,
     ),
     Source(
         "deconvolved_gradients",
-        lambda batch: _by(batch, "deconvolution"),
-        "one backward from the logit to the pixels, deconvolving",
+        lambda batch: batch["deconvolved_at_images"].gradients[batch.place],
+        "a forward, and one backward from the logit to the pixels, deconvolving",
         per_class=True,
-        cost=lambda _sizing: PASSES,
+        cost=lambda _sizing: BACK,
+        cost_of_group=lambda _sizing: THERE,
+        logits_from="deconvolved_at_images",
     ),
 )

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from octoscope.attribution.forward import Forward
 from octoscope.attribution.inputs.counts import require_count
-from octoscope.attribution.inputs.gradient import PASSES, sum_of_gradients
+from octoscope.attribution.inputs.gradient import sum_of_gradients, summed_gradients
 from octoscope.attribution.perturbation.baselines import (
     Baseline,
     baseline_of,
     require_baseline,
 )
-from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.source import Batch, Source
 
 
@@ -82,7 +81,7 @@ def _baseline(batch: Batch) -> Tensor:
 
 
 def _gradients(batch: Batch) -> Tensor:
-    """Return Σ_k w_k ∂y_c/∂x at x' + α_k (x - x'), (b, C, *S)."""
+    """Return Σ_k w_k ∂y_c/∂x at x' + α_k (x - x'), (g, b, C, *S)."""
     start, images = batch["path_baseline"], batch.images
     places, weights = nodes(_settings(batch).steps)
     return sum_of_gradients(
@@ -95,22 +94,24 @@ def _gradients(batch: Batch) -> Tensor:
 
 def _rise(batch: Batch) -> Tensor:
     """Return y(x) - y(x') (b, K), in the precision of the gradients whatever that of the pass."""
+    if batch.forward.autocast is None:
+        return batch.evidence.logits - batch.forward(batch["path_baseline"])
     exact = Forward(batch.module, batch.forward.images_per_pass)
     return exact(batch.images) - exact(batch["path_baseline"])
 
 
-def _cost(sizing: Sizing) -> float:
-    return PASSES * sizing.settings["integrated_gradients"].steps
-
-
 SOURCES = (
     Source("path_baseline", _baseline, "the baseline of the path"),
-    Source("path_rise", _rise, "logits at both ends of the path", cost=lambda _sizing: 2.0),
     Source(
+        "path_rise",
+        _rise,
+        "logits at the baseline of the path",
+        cost=lambda sizing: 1.0 if sizing.exact else 2.0,
+    ),
+    *summed_gradients(
         "path_gradients",
         _gradients,
         "gradients at the pixels along the path from the baseline",
-        per_class=True,
-        cost=_cost,
+        lambda sizing: sizing.settings["integrated_gradients"].steps,
     ),
 )

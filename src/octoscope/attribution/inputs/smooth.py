@@ -7,9 +7,13 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from octoscope.attribution.inputs.counts import require_count, require_noise
-from octoscope.attribution.inputs.gradient import PASSES, noise, sum_of_gradients, value_range
-from octoscope.attribution.sizing import Sizing
-from octoscope.attribution.source import Batch, Source
+from octoscope.attribution.inputs.gradient import (
+    noise,
+    sum_of_gradients,
+    summed_gradients,
+    value_range,
+)
+from octoscope.attribution.source import Batch
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ def smoothgrad(noisy_gradients: Tensor) -> Tensor:
 
 
 def _gradients(batch: Batch) -> Tensor:
+    """Return the mean of ∂y_c/∂x at x + ε_k, (g, b, C, *S)."""
     settings: SmoothGrad = batch.settings["smoothgrad"]
     images = batch.images
     sigma = settings.noise * value_range(images)
@@ -57,16 +62,9 @@ def _gradients(batch: Batch) -> Tensor:
     return sum_of_gradients(batch, settings.samples, point, lambda _k, _rows: 1 / settings.samples)
 
 
-def _cost(sizing: Sizing) -> float:
-    return PASSES * sizing.settings["smoothgrad"].samples
-
-
-SOURCES = (
-    Source(
-        "noisy_gradients",
-        _gradients,
-        "gradients at the pixels of noisy copies",
-        per_class=True,
-        cost=_cost,
-    ),
+SOURCES = summed_gradients(
+    "noisy_gradients",
+    _gradients,
+    "gradients at the pixels of noisy copies",
+    lambda sizing: sizing.settings["smoothgrad"].samples,
 )
