@@ -54,7 +54,7 @@ def segment_retina(image: np.ndarray) -> RetinaLayers:
     top, bottom = (int(scan[0]), int(scan[-1]) + 1) if len(scan) else (0, whole)
     grey, shown = grey[top:bottom], shown[top:bottom]
     height = bottom - top
-    filled = _without_borders(grey, shown, valid)
+    filled, beside = _without_borders(grey, shown)
     seen = brightness(filled)
     if seen is None:
         nothing = np.zeros(width)
@@ -67,6 +67,8 @@ def segment_retina(image: np.ndarray) -> RetinaLayers:
         np.interp(across, at, s) for s in (small_ilm * step, small_rpe * step, small_light)
     )
     ilm, rpe, contrast = fine_surfaces(filled, ilm, rpe, light, 2 * step, seen)
+    middle = (0.5 * (ilm + rpe)).astype(int).clip(0, height - 1)
+    valid &= ~beside[middle, np.arange(width)]  # what shows no retina at its height
     agreed = agreement(np.stack([small_ilm, small_rpe]), np.stack(second_surfaces(seen)))
     confidence = np.clip(contrast.min(axis=0) / SURE_CONTRAST, 0, 1)
     dim = np.interp(across, at, _dim_near_the_end(seen.values, small_ilm, small_rpe)) > 0.5
@@ -115,33 +117,47 @@ def _extent(shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return shown.argmax(axis=0), len(shown) - 1 - shown[::-1].argmax(axis=0)
 
 
-def _without_borders(grey: np.ndarray, shown: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Continue the scan into its borders with the mean grey value beside the seam.
+def _without_borders(grey: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Continue the scan into its borders with the mean grey value beside the nearer seam.
 
     So a seam is no step, and a border above the retina is as dark as the vitreous; where the seam
     cuts the retina, it is continued no brighter than `SEAM_BRIGHTEST`, so that the surface follows
-    the seam and does not leave for the edge. Columns without any scan pixel take those of the
-    nearest column that has some.
+    the seam and does not leave for the edge. Beside the scan its layers go on as they ended.
+
+    Args:
+        grey: ``(H, W)`` uint8.
+        shown: ``(H, W)`` bool, what is scan; every row has some.
+
+    Returns:
+        The scan so continued, and the borders beside it, ``(H, W)`` bool.
     """
-    height = len(grey)
-    columns = np.flatnonzero(~shown.all(axis=0) & valid)
-    if not valid.any() or (valid.all() and not len(columns)):
-        return grey
-    filled = grey.copy()
-    part = shown[:, columns]
-    first, last = _extent(part)
-    beside = np.arange(SEAM_ROWS)[:, None]
+    if shown.all() or not shown.any():
+        return grey, np.zeros_like(shown)
+    upright, below_or_above = _continued(grey, shown, SEAM_COLUMNS)
+    across, left_or_right = (v.T for v in _continued(grey.T, shown.T, 1))
     dark, bright = np.percentile(grey[shown], [10, 99])
     brightest = dark + SEAM_BRIGHTEST * (bright - dark)
-    above = grey[np.minimum(first + beside, last), columns].mean(axis=0)
-    below = grey[np.maximum(last - beside, first), columns].mean(axis=0)
-    above, below = (ndimage.uniform_filter1d(v, SEAM_COLUMNS) for v in (above, below))
-    above = np.minimum(above, brightest)
+    row = np.arange(len(grey))[:, None]
+    upright = np.where(row < _extent(shown)[0], np.minimum(upright, brightest), upright)
+    beside = ~shown & (left_or_right <= below_or_above)
+    filled = np.where(shown, grey, np.where(beside, across, upright)).astype(np.uint8)
+    return filled, beside
+
+
+def _continued(grey: np.ndarray, shown: np.ndarray, smooth: int) -> tuple[np.ndarray, np.ndarray]:
+    """Continue the columns of a scan upwards and downwards.
+
+    Returns:
+        ``(H, W)``: the mean of the last `SEAM_ROWS` grey values, averaged over `smooth` columns,
+        and how many rows away they are, which is the height of the frame where there are none.
+    """
+    height, width = grey.shape
+    first, last = _extent(shown)
+    inwards, columns = np.arange(SEAM_ROWS)[:, None], np.arange(width)
+    above = grey[np.minimum(first + inwards, last), columns].mean(axis=0)
+    below = grey[np.maximum(last - inwards, first), columns].mean(axis=0)
+    above, below = (ndimage.uniform_filter1d(v, smooth).astype(np.float32) for v in (above, below))
     row = np.arange(height)[:, None]
-    continued = np.where(row < first, above, np.where(row > last, below, grey[:, columns]))
-    filled[:, columns] = continued.astype(np.uint8)
-    full, empty = np.flatnonzero(valid), np.flatnonzero(~valid)
-    if len(empty):
-        nearest = full[np.abs(full[None, :] - empty[:, None]).argmin(axis=1)]
-        filled[:, empty] = filled[:, nearest]
-    return filled
+    away = np.maximum(first - row, row - last)
+    away = np.where((away > 0) & shown.any(axis=0), away, height)
+    return np.where(row < first, above, below), away
