@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter, maximum_filter, minimum_filter
+from scipy.ndimage import gaussian_filter
 
 Kind = Literal["B-scan", "en-face", "mask"]
 
@@ -38,9 +38,9 @@ FEW_LEVELS = 16
 PART_LEFT = 0.005
 FLAT = 0.4
 """Share of the pixels of a mask that equal those to the right and below."""
-WAVER, REACH, FAR = 2, 5, 0.2
-"""Grey levels by which JPEG makes a flat area waver; pixels about its edges that JPEG and smooth
-resizing blur; and the share of the pixels of a mask that may lie farther from any flat area."""
+WAVER, BLOCK, FAR = 2, 11, 0.2
+"""Grey levels by which JPEG makes a flat area waver; pixels over which it, or smooth resizing,
+blurs an edge; and the share of such blocks of a mask that may hold nothing flat."""
 LEAST_RANGE = 64
 """Grey levels between the values of such a mask: a dark scan wavers no more."""
 
@@ -58,7 +58,7 @@ def kind_of(image: np.ndarray) -> Kind:
 
 def _is_mask(image: np.ndarray) -> bool:
     """Whether nearly all pixels have one of few values, or lie in or beside flat areas."""
-    if min(image.shape) < 2 or np.ptp(image) == 0:
+    if min(image.shape) < 3 or np.ptp(image) == 0:
         return False  # blank, which is said elsewhere
     count = np.bincount(image.ravel(), minlength=256)
     most = PART_LEFT * image.size
@@ -74,9 +74,16 @@ def _flat(image: np.ndarray) -> float:
 
 
 def _far_from_flat(image: np.ndarray) -> float:
-    """Return the share of pixels that lie more than `REACH` away from any flat 3 × 3 pixels."""
-    flat = maximum_filter(image, 3) - minimum_filter(image, 3) <= WAVER
-    return float(1 - maximum_filter(flat, 2 * REACH + 1).mean())
+    """Return the share of `BLOCK` × `BLOCK` pixels in which no 3 × 3 pixels are flat."""
+    high, low = image, image
+    for _ in range(2):  # down, then across
+        high = np.maximum(np.maximum(high[:-2], high[1:-1]), high[2:]).T
+        low = np.minimum(np.minimum(low[:-2], low[1:-1]), low[2:]).T
+    flat = high - low <= WAVER
+    side = min(BLOCK, *flat.shape)
+    rows, columns = (length // side for length in flat.shape)
+    blocks = flat[: rows * side, : columns * side].reshape(rows, side, columns, side)
+    return float(1 - blocks.any(axis=(1, 3)).mean())
 
 
 def _is_enface(image: np.ndarray) -> bool:

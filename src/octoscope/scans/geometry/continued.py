@@ -27,22 +27,27 @@ def without_borders(grey: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np
     """
     if shown.all() or not shown.any():
         return grey, np.zeros_like(shown)
-    upright, below_or_above = _continued(grey, shown, SEAM_COLUMNS)
-    across, left_or_right = (v.T for v in _continued(grey.T, shown.T, 1))
+    row, column = np.nonzero(~shown)
+    upright, vertical = _continued(grey, shown, row, column, SEAM_COLUMNS)
+    across, horizontal = _continued(grey.T, shown.T, column, row, 1)
     dark, bright = np.percentile(grey[shown], [10, 99])
     brightest = dark + SEAM_BRIGHTEST * (bright - dark)
-    row = np.arange(len(grey))[:, None]
-    upright = np.where(row < extent(shown)[0], np.minimum(upright, brightest), upright)
-    beside = ~shown & (left_or_right <= below_or_above)
-    filled = np.where(shown, grey, np.where(beside, across, upright)).astype(np.uint8)
+    over = row < extent(shown)[0][column]
+    upright[over] = np.minimum(upright[over], brightest)
+    nearer = horizontal <= vertical
+    filled, beside = grey.copy(), np.zeros_like(shown)
+    filled[row, column] = np.where(nearer, across, upright)
+    beside[row, column] = nearer
     return filled, beside
 
 
-def _continued(grey: np.ndarray, shown: np.ndarray, smooth: int) -> tuple[np.ndarray, np.ndarray]:
-    """Continue the columns of a scan upwards and downwards.
+def _continued(
+    grey: np.ndarray, shown: np.ndarray, row: np.ndarray, column: np.ndarray, smooth: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Continue the columns of a scan upwards and downwards to N pixels.
 
     Returns:
-        ``(H, W)``: the mean of the last `SEAM_ROWS` grey values, averaged over `smooth` columns,
+        ``(N,)``: the mean of the last `SEAM_ROWS` grey values, averaged over `smooth` columns,
         and how many rows away they are, which is the height of the frame where there are none.
     """
     height, width = grey.shape
@@ -50,11 +55,11 @@ def _continued(grey: np.ndarray, shown: np.ndarray, smooth: int) -> tuple[np.nda
     inwards, columns = np.arange(SEAM_ROWS)[:, None], np.arange(width)
     above = grey[np.minimum(first + inwards, last), columns].mean(axis=0)
     below = grey[np.maximum(last - inwards, first), columns].mean(axis=0)
-    above, below = (ndimage.uniform_filter1d(v, smooth).astype(np.float32) for v in (above, below))
-    row = np.arange(height)[:, None]
+    above, below = (ndimage.uniform_filter1d(v, smooth) for v in (above, below))
+    first, last = first[column], last[column]
     away = np.maximum(first - row, row - last)
-    away = np.where((away > 0) & shown.any(axis=0), away, height)
-    return np.where(row < first, above, below), away
+    away = np.where((away > 0) & shown.any(axis=0)[column], away, height)
+    return np.where(row < first, above[column], below[column]), away
 
 
 def extent(shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
