@@ -55,11 +55,12 @@ def _continued(
     inwards, columns = np.arange(SEAM_ROWS)[:, None], np.arange(width)
     above = grey[np.minimum(first + inwards, last), columns].mean(axis=0)
     below = grey[np.maximum(last - inwards, first), columns].mean(axis=0)
-    above, below = (ndimage.uniform_filter1d(v, smooth) for v in (above, below))
-    first, last = first[column], last[column]
-    away = np.maximum(first - row, row - last)
-    away = np.where((away > 0) & shown.any(axis=0)[column], away, height)
-    return np.where(row < first, above[column], below[column]), away
+    above = ndimage.uniform_filter1d(above, smooth)
+    below = ndimage.uniform_filter1d(below, smooth)
+    before, after = first[column] - row, row - last[column]
+    away = np.where(np.any(shown, axis=0)[column], np.maximum(before, after), height)
+    values: np.ndarray = np.where(before > 0, above[column], below[column])
+    return values, np.where(away > 0, away, height)
 
 
 def extent(shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
