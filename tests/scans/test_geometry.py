@@ -10,6 +10,9 @@ from PIL import Image
 from scipy import ndimage
 
 from octoscope.scans.geometry import RetinaLayers, segment_retina
+from octoscope.scans.geometry.continued import without_borders
+from octoscope.scans.geometry.cut import below_the_frame
+from octoscope.scans.geometry.opinion import distance
 from octoscope.scans.geometry.path import cheapest_pair, cheapest_path
 from octoscope.scans.geometry.profiles import means_beside
 from octoscope.scans.phantom import CLASSES, draw_acquisition, draw_eye, render
@@ -284,7 +287,60 @@ def test_where_a_seam_cuts_the_retina_nothing_is_sure():
     assert layers.confidence[hidden].mean() < 0.2 and layers.confidence[~hidden].mean() > 0.8
 
 
+def test_a_scan_is_continued_into_its_borders_from_the_nearer_seam():
+    """Against a loop over the pixels."""
+    rng = np.random.default_rng(0)
+    grey = rng.integers(20, 60, (60, 80)).astype(np.uint8)
+    rows, columns = np.indices(grey.shape)
+    shown = (columns > 9 + rows // 12) & (rows > 14 + columns // 40) & (columns < 70)
+    filled, beside = without_borders(grey, shown)
+    assert (filled[shown] == grey[shown]).all() and not beside[shown].any()
+    for row, column in np.argwhere(~shown):
+        in_row, in_column = np.flatnonzero(shown[row]), np.flatnonzero(shown[:, column])
+        across = np.abs(in_row - column).min() if len(in_row) else 99
+        upright = np.abs(in_column - row).min() if len(in_column) else 99
+        if min(across, upright) == 99:
+            continue
+        assert beside[row, column] == (across <= upright)
+        if beside[row, column]:
+            nearest = in_row[:8] if column < in_row[0] else in_row[-8:]
+            assert filled[row, column] == int(grey[row, nearest].mean())
+
+
+@pytest.mark.parametrize("fill", [8, 15, 60])
+def test_surfaces_do_not_leave_for_the_edge_at_a_border_beside_the_scan(marked, fill):
+    for degrees, right, scan in zip((-9, 8, -7, 9), (90, -90, 60, -60), marked, strict=True):
+        moved = registered(scan, degrees=degrees, right=right, fill=fill)
+        layers = segment_retina(moved.image)
+        known = np.isfinite(moved.ilm) & layers.valid & (moved.ilm > 5)
+        assert np.abs(layers.ilm - moved.ilm)[known].max() < 25
+        assert not layers.valid[: 30 if right > 0 else 0].any()
+
+
+def test_a_layer_above_an_rpe_that_the_frame_cannot_hold_is_doubted():
+    ilm = np.array([20.0, 30, 40, 45, 50, 50, 50])
+    rpe = np.array([50.0, 60, 70, 70, 70, 60, 58])  # of 70 rows: 25 thick where it leaves
+    values = np.ones((70, 7), np.float32)
+    assert below_the_frame(values, ilm, rpe).tolist() == [False] * 5 + [True] * 2
+    assert not below_the_frame(values, ilm, rpe - 8).any()
+
+
+def test_how_far_two_opinions_on_the_ilm_are_apart():
+    first, second = np.array([[10.0] * 4, [30.0] * 4]), np.array([[10.0, 12, 18, 10], [20.0] * 4])
+    assert distance(first, second) == pytest.approx(8 / 4 / 20)
+
+
 # What is no retina
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_lines_in_a_vitreous_are_no_retina(seed):
+    """A hyaloid and its mirror image: contrast enough, but dark between and below."""
+    rng = np.random.default_rng(seed)
+    rows = np.arange(HEIGHT)[:, None]
+    lines = sum(0.5 * np.exp(-(((rows - at) / 2.5) ** 2)) for at in (200, 250))
+    speckled = (0.01 + lines * np.ones((1, WIDTH))) * rng.gamma(4, 0.25, (HEIGHT, WIDTH))
+    assert not segment_retina((255 * speckled.clip(0, 1) ** 0.6).astype(np.uint8)).found
 
 
 @pytest.mark.parametrize(

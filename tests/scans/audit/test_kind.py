@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from octoscope.scans.audit.kind import kind_of
@@ -42,6 +44,39 @@ def test_drawn_pictures_are_told_apart(seed: int) -> None:
     assert kind_of(angiogram(seed)) == "en-face"
     assert kind_of(mask(seed)) == "mask"
     assert kind_of((mask(seed) * 100).astype(np.uint8)) == "mask"
+
+
+def as_jpeg(image: np.ndarray, quality: int) -> np.ndarray:
+    stream = io.BytesIO()
+    Image.fromarray(image).save(stream, "JPEG", quality=quality)
+    return np.asarray(Image.open(stream))
+
+
+@pytest.mark.parametrize("quality", [50, 75, 95])
+def test_a_mask_blurred_by_jpeg_or_resizing_is_a_mask_and_a_bordered_scan_is_none(quality):
+    apart = (mask(quality) * 120).astype(np.uint8)
+    assert kind_of(as_jpeg(apart, quality)) == "mask"
+    resized = Image.fromarray(apart).resize((333, 150), Image.Resampling.BILINEAR)
+    assert kind_of(np.asarray(resized)) == "mask"
+    framed = np.full((160, 480), 255, np.uint8)
+    framed[:, 120:360] = bscan(quality)
+    assert kind_of(as_jpeg(framed, quality)) != "mask"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_smooth_pictures_without_layers_are_enface(seed: int) -> None:
+    """Round frames and smooth maps have one direction in every neighbourhood, but not the same."""
+    row, column = np.indices((300, 300)) / 300 - 0.5
+    centre = np.random.default_rng(seed).uniform(-0.1, 0.1, 2)
+    radius = np.hypot(row - centre[0], column - centre[1])
+    speckle = np.random.default_rng(seed).normal(0, 4, radius.shape)
+    for picture in (np.where(radius < 0.45, 140 - 120 * radius, 3), 200 - 300 * radius):
+        assert kind_of((picture + speckle).clip(0, 255).astype(np.uint8)) == "en-face"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_narrow_scan_across_the_slow_axis_is_a_bscan(seed: int) -> None:
+    assert kind_of(np.ascontiguousarray(bscan(seed)[:, ::6])) == "B-scan"
 
 
 def test_a_saturated_or_dark_scan_is_no_mask() -> None:

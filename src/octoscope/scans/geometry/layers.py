@@ -25,7 +25,8 @@ class RetinaLayers:
             Over a drusen or a detachment it follows the raised RPE, not Bruch's membrane below.
             ``ilm <= rpe`` everywhere.
         confidence: ``(W,)`` float in [0, 1] per column; 0 where the column shows no scan.
-        valid: ``(W,)`` bool, columns that show the scan, not a registration border.
+        valid: ``(W,)`` bool, columns that show the scan at the height of the retina, not a
+            registration border.
         found: Whether there is a retina at all, judged over all columns.
     """
 

@@ -64,3 +64,18 @@ def agreement(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """
     apart = np.abs(first - second) > APART
     return np.asarray(np.prod(1 - DOUBT[:, None] * apart, axis=0))
+
+
+def distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Return how far two opinions on the ILM are apart, as a part of the thickness of the retina.
+
+    The mean over the columns, in which up to `APART` counts as none: so a surface that is far off
+    counts, even in few columns.
+
+    Args:
+        first: ``(2, C)``, ILM and RPE as boundaries of the reduced B-scan.
+        second: ``(2, C)``, likewise.
+    """
+    apart = np.abs(first[0] - second[0])
+    mean = float(np.where(apart > APART, apart, 0).mean())
+    return mean / max(float(np.median(first[1] - first[0])), 1.0)

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from octoscope.scans.borders import as_grey8, frame_border
 from octoscope.scans.geometry.coarse import brightness, coarse_surfaces
+from octoscope.scans.geometry.continued import without_borders
+from octoscope.scans.geometry.cut import at_an_edge, below_the_frame
 from octoscope.scans.geometry.fine import fine_surfaces
 from octoscope.scans.geometry.layers import RetinaLayers
-from octoscope.scans.geometry.opinion import agreement, second_surfaces
+from octoscope.scans.geometry.opinion import agreement, distance, second_surfaces
 
 SURE_CONTRAST = 0.2
 """Contrast of a surface, relative to the brightest band, from which it is trusted fully."""
 LEAST_CONFIDENCE = 0.75
-"""Mean confidence of the columns under which no retina counts as found: set on phantoms with
-planted borders, hyaloids, exudates, cuts, and on real scans, see benchmarks/geometry_error.py."""
-EDGE = 0.03
-"""Distance from the frame's edge, or from a seam, as a part of the usual thickness of the retina,
-within which a surface was not seen but cut off; at least one pixel."""
+"""Mean confidence of the columns that are not cut off, under which no retina counts as found: set
+on phantoms with planted faults, and on real scans, see benchmarks/geometry_error.py."""
 LEAST_STANDING_OUT = 0.25
-"""By how much more the retina must be lit than the vitreous. Real scans have 0.31 and more (median
-0.85), noise has 0.01 and smooth clouds with equal confidence 0.10."""
+"""By how much more the retina must be lit than the vitreous. Real scans have 0.38 and more (median
+0.88), noise has 0.01 and smooth clouds with equal confidence 0.10."""
 MOST_CUT = 0.25
-"""Part of the columns that may be cut off so in a scan whose retina counts as found."""
-NEAR_END, DIM = 0.6, 0.75
-"""Distance of the RPE from the lower edge, as a part of the thickness, and its brightness, as a
-part of that of the brightest band, below which it is likely another layer."""
-SEAM_BRIGHTEST = 0.35
-"""How bright a scan is continued into its borders at most, as a part of its range."""
-SEAM_ROWS, SEAM_COLUMNS = 8, 15
-"""Pixels over which the grey value beside a border is averaged."""
+"""Part of the columns that may be cut off in a scan whose retina counts as found."""
+CHOROID, LEAST_WITH_CHOROID = 5, 0.75
+"""Rows of the reduced B-scan below the RPE, and how much of them must be lit beyond what the retina
+lacks: a choroid scatters light, nothing does below a hyaloid. Real scans have 1.07 in sum and more,
+hyaloids alone at most 0.62."""
+MOST_APART = 0.15
+"""Mean distance of two opinions on the ILM, as a part of the thickness of the retina, above which
+they are about different things. (A detachment parts those on the RPE.)"""
 
 
 def segment_retina(image: np.ndarray) -> RetinaLayers:
@@ -54,7 +52,7 @@ def segment_retina(image: np.ndarray) -> RetinaLayers:
     top, bottom = (int(scan[0]), int(scan[-1]) + 1) if len(scan) else (0, whole)
     grey, shown = grey[top:bottom], shown[top:bottom]
     height = bottom - top
-    filled = _without_borders(grey, shown, valid)
+    filled, beside = without_borders(grey, shown)
     seen = brightness(filled)
     if seen is None:
         nothing = np.zeros(width)
@@ -67,81 +65,31 @@ def segment_retina(image: np.ndarray) -> RetinaLayers:
         np.interp(across, at, s) for s in (small_ilm * step, small_rpe * step, small_light)
     )
     ilm, rpe, contrast = fine_surfaces(filled, ilm, rpe, light, 2 * step, seen)
-    agreed = agreement(np.stack([small_ilm, small_rpe]), np.stack(second_surfaces(seen)))
+    middle = (0.5 * (ilm + rpe)).astype(int).clip(0, height - 1)
+    valid &= ~beside[middle, np.arange(width)]  # what shows no retina at its height
+    opinions = np.stack([small_ilm, small_rpe]), np.stack(second_surfaces(seen))
     confidence = np.clip(contrast.min(axis=0) / SURE_CONTRAST, 0, 1)
-    dim = np.interp(across, at, _dim_near_the_end(seen.values, small_ilm, small_rpe)) > 0.5
-    cut = (_cut_off(ilm, rpe, shown) | dim) & valid
-    confidence *= np.interp(across, at, agreed) * valid * ~cut
+    below = np.interp(across, at, below_the_frame(seen.values, small_ilm, small_rpe)) > 0.5
+    cut = (at_an_edge(ilm, rpe, shown) | below) & valid
+    whole_columns = valid & ~cut
+    confidence *= np.interp(across, at, agreement(*opinions)) * whole_columns
     found = (
-        valid.any()
+        whole_columns.any()
         and cut.sum() <= MOST_CUT * valid.sum()
-        and confidence[valid].mean() >= LEAST_CONFIDENCE
-        and _stands_out(seen.lit, small_ilm, small_rpe) >= LEAST_STANDING_OUT
+        and confidence[whole_columns].mean() >= LEAST_CONFIDENCE
+        and distance(*opinions) <= MOST_APART
+        and _looks_like_a_retina(seen.lit, small_ilm, small_rpe)
     )
     above = top - 0.5  # boundaries to rows, whose centres are whole numbers
     return RetinaLayers(ilm + above, rpe + above, confidence, valid, bool(found))
 
 
-def _stands_out(lit: np.ndarray, ilm: np.ndarray, rpe: np.ndarray) -> float:
-    """Return how much more of the retina than of what lies above it is lit, −1 to 1."""
+def _looks_like_a_retina(lit: np.ndarray, ilm: np.ndarray, rpe: np.ndarray) -> bool:
+    """Whether the retina and the choroid below it are lit, and the vitreous above is not."""
     row = np.arange(len(lit))[:, None]
-    retina, vitreous = (row >= ilm) & (row < rpe), row < ilm - 1
-    inside, outside = (lit[part].mean() if part.any() else 0.0 for part in (retina, vitreous))
-    return float(inside - outside)
-
-
-def _cut_off(ilm: np.ndarray, rpe: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Return the columns in which a surface runs along the frame's edge or a seam, ``(W,)``."""
-    first, last = _extent(shown)
-    edge = max(1.0, EDGE * float(np.median(rpe - ilm)))
-    return np.asarray((ilm <= first + edge) | (rpe >= last + 1 - edge))
-
-
-def _dim_near_the_end(values: np.ndarray, ilm: np.ndarray, rpe: np.ndarray) -> np.ndarray:
-    """Return the columns whose RPE is likely below the frame, of a reduced B-scan, ``(C,)``.
-
-    What was taken for it lies near the lower edge, and is dimmer than another band of the retina.
-    """
-    row, column = np.arange(len(values))[:, None], np.arange(len(ilm))
-    band = ndimage.uniform_filter1d(values, 3, axis=0, mode="nearest")
-    brightest = np.where(row >= ilm, band, 0).max(axis=0)
-    here = band[(rpe.astype(int) - 2).clip(0, len(values) - 1), column]
-    near = len(values) - rpe < NEAR_END * (rpe - ilm)
-    return np.asarray(near & (here < DIM * brightest))
-
-
-def _extent(shown: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first and the last row of each column that show the scan, both ``(W,)``."""
-    return shown.argmax(axis=0), len(shown) - 1 - shown[::-1].argmax(axis=0)
-
-
-def _without_borders(grey: np.ndarray, shown: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Continue the scan into its borders with the mean grey value beside the seam.
-
-    So a seam is no step, and a border above the retina is as dark as the vitreous; where the seam
-    cuts the retina, it is continued no brighter than `SEAM_BRIGHTEST`, so that the surface follows
-    the seam and does not leave for the edge. Columns without any scan pixel take those of the
-    nearest column that has some.
-    """
-    height = len(grey)
-    columns = np.flatnonzero(~shown.all(axis=0) & valid)
-    if not valid.any() or (valid.all() and not len(columns)):
-        return grey
-    filled = grey.copy()
-    part = shown[:, columns]
-    first, last = _extent(part)
-    beside = np.arange(SEAM_ROWS)[:, None]
-    dark, bright = np.percentile(grey[shown], [10, 99])
-    brightest = dark + SEAM_BRIGHTEST * (bright - dark)
-    above = grey[np.minimum(first + beside, last), columns].mean(axis=0)
-    below = grey[np.maximum(last - beside, first), columns].mean(axis=0)
-    above, below = (ndimage.uniform_filter1d(v, SEAM_COLUMNS) for v in (above, below))
-    above = np.minimum(above, brightest)
-    row = np.arange(height)[:, None]
-    continued = np.where(row < first, above, np.where(row > last, below, grey[:, columns]))
-    filled[:, columns] = continued.astype(np.uint8)
-    full, empty = np.flatnonzero(valid), np.flatnonzero(~valid)
-    if len(empty):
-        nearest = full[np.abs(full[None, :] - empty[:, None]).argmin(axis=1)]
-        filled[:, empty] = filled[:, nearest]
-    return filled
+    parts = (row >= ilm) & (row < rpe), row < ilm - 1
+    inside, outside = (lit[part].mean() if part.any() else 0.0 for part in parts)
+    choroid = (row >= rpe + 1) & (row < rpe + 1 + CHOROID)
+    below = lit[choroid].mean() if choroid.any() else 1.0  # cut off, so not to be judged
+    stands_out = inside - outside
+    return bool(stands_out >= LEAST_STANDING_OUT and stands_out + below >= LEAST_WITH_CHOROID)
