@@ -49,7 +49,7 @@ from octoscope.training.recipe import Recipe
 from octoscope.training.supervised import SupervisedTask
 
 SIGNALS = {signal.SIGKILL: 0.8, signal.SIGTERM: 0.1, signal.SIGINT: 0.1}
-KILLS_PER_STUDY = 8
+KILLS_PER_STUDY = 20
 TICKS = os.sysconf("SC_CLK_TCK")
 TIMES = ("seconds", "provenance", "log_sha256")
 """Keys of JSON files that differ between two runs of the same study."""

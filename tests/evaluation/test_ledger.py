@@ -97,7 +97,7 @@ def in_study(tmp_path: Path) -> Path:
 def test_the_ledger_of_a_study_outlives_its_runs(in_study: Path) -> None:
     study = in_study.parents[1]
     open_test_split(in_study, why="first look")
-    assert not (in_study / LEDGER).exists() and (study / LEDGER).is_file()
+    assert (study / LEDGER).is_file()
     shutil.rmtree(in_study)
     (in_study / "model").mkdir(parents=True)
     (in_study / "model/weights.safetensors").write_bytes(b"trained anew")
@@ -108,6 +108,21 @@ def test_the_ledger_of_a_study_outlives_its_runs(in_study: Path) -> None:
     assert "opened 2 times" in said
     assert "by net-seed0, a model since deleted (first look)" in said
     assert "by net-seed0 (second look)" in said
+
+
+def test_a_run_takes_its_openings_along(in_study: Path, tmp_path: Path) -> None:
+    study = in_study.parents[1]
+    for why in ("first look", "second look"):
+        open_test_split(in_study, why=why)
+    other = in_study.with_name("other-seed0")
+    other.mkdir()
+    open_test_split(other, why="other look")
+    assert [entry["why"] for entry in openings(study)].count("first look") == 1
+    assert len(openings(study)) == 3 and len(openings(in_study)) == 2
+    alone = shutil.copytree(in_study, tmp_path / "net-seed0")
+    assert [entry["why"] for entry in openings(alone)] == ["first look", "second look"]
+    (study / LEDGER).unlink()
+    assert [entry["why"] for entry in openings(in_study)] == ["first look", "second look"]
 
 
 def test_another_run_of_the_study_is_told_too(in_study: Path) -> None:

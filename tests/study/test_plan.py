@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -18,6 +19,7 @@ from octoscope.evaluation.ledger import open_test_split, openings
 from octoscope.scans.framing import Framing
 from octoscope.scans.levels import Levels
 from octoscope.study.config import ExplainSettings, StudyConfig
+from octoscope.study.folder import StudyFolder
 from octoscope.study.study import run_study
 from octoscope.training.recipe import Recipe
 from study.conftest import Study
@@ -25,7 +27,7 @@ from study.small import RUN, results, state, write_scans
 
 ELSEWHERE = ("out", "data", "columns", "models", "trust")
 """Fields that lead to other folders or scans or are of tables only; those whose parts are
-changed one by one; the trust cards have tests of their own (test_trust.py)."""
+changed one by one; the trust cards have tests of their own (test_trust_settings.py)."""
 
 OTHER: dict[str, Any] = {
     "layout": "kermany",
@@ -100,12 +102,12 @@ KEPT = {
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - KEPT))
 def test_what_a_trained_model_hangs_on_is_refused_and_no_byte_changed(
-    study: Study, name: str
+    small_study: Study, name: str, quiet: None
 ) -> None:
-    before = state(study.folder)
+    before = state(small_study.folder)
     with pytest.raises(OctoscopeError) as refusal:
-        run_study(dict(every_change(study.config()))[name])
-    assert state(study.folder) == before
+        run_study(dict(every_change(small_study.config()))[name])
+    assert state(small_study.folder) == before
     said = str(refusal.value)
     assert RUN in said and "--out" in said and "delete" in said
     if name != "models.pretrained":
@@ -118,16 +120,18 @@ def test_what_a_trained_model_hangs_on_is_refused_and_no_byte_changed(
 def test_what_is_not_refused_ends_as_if_made_anew(study: Study, name: str, tmp_path: Path) -> None:
     changed = dict(every_change(study.config()))[name]
     run_study(changed)
-    anew = tmp_path / "anew"
-    for part in ("cache", RUN):  # training anew gives these bytes: tests/training/test_resume.py
-        shutil.copytree(study.folder / part, anew / part)
-    for made in ("maps.zarr", "metrics-val.json", "predictions-val.parquet", "panels.json"):
-        path = anew / RUN / made
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for made in ("localisation.json", "scores.parquet"):
-        (anew / RUN / made).unlink(missing_ok=True)
-    run_study(replace(changed, out=anew))
-    found, expected = results(study.folder), results(anew)
+    anew = StudyFolder(tmp_path / "anew")
+    shutil.copytree(study.folder / "cache", anew.cache)
+    for recipe, seed in product(changed.models, changed.seeds):
+        # Training anew gives these bytes: tests/training/test_resume.py.
+        run, copy = StudyFolder(study.folder).run(recipe.model, seed), anew.run(recipe.model, seed)
+        copy.mkdir(parents=True)
+        for part in ("recipe.json", "run.json", "log.csv"):
+            shutil.copy(run / part, copy)
+        for part in ("checkpoints", "model"):
+            shutil.copytree(run / part, copy / part)
+    run_study(replace(changed, out=anew.path))
+    found, expected = results(study.folder), results(anew.path)
     if name == "explain.methods":  # maps of methods that are no longer asked for are kept
         found = {key: value for key, value in found.items() if "/gradcam/" not in key}
     if name == "models.model":  # so is the model that is no longer asked for

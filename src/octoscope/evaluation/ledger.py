@@ -5,11 +5,11 @@ opened, one line of JSON is appended to ``ledger.jsonl`` in the *study's* folder
 when a run is deleted and trained anew. Lines are never changed or removed, and a line that was torn
 by a kill still counts as an opening.
 
-A run that lies in no study (not in ``STUDY/runs/NAME``) keeps a ledger of its own. Earlier versions
-kept one in every run; those lines are read too. A table that `check --write` wrote has a ledger
-beside it (``TABLE.ledger.jsonl``), which every study of the table adds to and reads. And a study
-reads the ledgers of the studies that lie beside it: where their test splits hold the same scans,
-these were looked at there.
+A run that lies in no study (not in ``STUDY/runs/NAME``) keeps a ledger of its own. One in a study
+has a copy of the lines on models of its name, so that it takes them along where it is moved. A
+table that `check --write` wrote has a ledger beside it (``TABLE.ledger.jsonl``), which every study
+of the table adds to and reads. And a study reads the ledgers of the studies that lie beside it:
+where their test splits hold the same scans, these were looked at there.
 """
 
 from __future__ import annotations
@@ -76,6 +76,8 @@ def open_test_split(
     line = json.dumps(entry, ensure_ascii=False)
     with explained_disk_errors(ledger_of(run)):
         _append(ledger_of(run), line)
+        if study is not None:
+            _copy_into(run, study)
     for path in _table_ledgers(run):
         try:
             _append(path, line)
@@ -102,8 +104,11 @@ def openings(place: Path) -> list[dict[str, Any]]:
     """
     study = study_of(place)
     if study is None:  # a study's folder, or a run in no study
-        own = [_read(place / LEDGER), *map(_read, place.glob(f"runs/*/{LEDGER}"))]
-        return _in_order(_dated([*own, *_beside(place)]), place)
+        own = _read(place / LEDGER)
+        known = {_as_written(entry) for entry in own}
+        copies = [_read(path) for path in place.glob(f"runs/*/{LEDGER}")]
+        further = [[one for one in copy if _as_written(one) not in known] for copy in copies]
+        return _in_order(_dated([own, *further, *_beside(place)]), place)
     own = [entry for entry in openings(study) if "elsewhere" not in entry]
     return [entry for entry in own if entry.get("run") in (None, place.resolve().name)]
 
@@ -184,6 +189,14 @@ def model_digest(run: Path) -> str | None:
             while block := content.read(2**20):
                 digest.update(block)
     return digest.hexdigest()[:16]
+
+
+def _copy_into(run: Path, study: Path) -> None:
+    """Bring the copy in a run up to date with the lines of the study on models of its name."""
+    there = {_as_written(entry) for entry in _read(run / LEDGER)}
+    for entry in _read(study / LEDGER):
+        if entry.get("run") == run.resolve().name and _as_written(entry) not in there:
+            _append(run / LEDGER, json.dumps(entry, ensure_ascii=False))
 
 
 def _read(path: Path) -> list[dict[str, Any]]:
