@@ -15,6 +15,7 @@ from octoscope.errors import OctoscopeError
 from octoscope.evaluation.ledger import (
     LEDGER,
     begin_table_ledger,
+    elsewhere_sentence,
     ledger_sentence,
     model_digest,
     open_test_split,
@@ -194,6 +195,8 @@ def test_studies_beside_each_other_know_who_looked_at_the_same_scans(tmp_path: P
     assert "opened once" in said and "by net-seed0, in the study first (paper)." in said
     said = ledger_sentence(runs["half"])
     assert "in the study first, which has 50% of these test scans (paper)" in said
+    assert elsewhere_sentence(tmp_path / "first") is elsewhere_sentence(tmp_path / "other") is None
+    assert "opened once by other studies" in str(elsewhere_sentence(tmp_path / "same"))
     assert ledger_sentence(runs["other"]) == "The test split has never been opened."
     assert openings(runs["same"]) == [], "a run of the same name there is another"
     [entry] = openings(tmp_path / "half")

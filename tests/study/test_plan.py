@@ -16,6 +16,7 @@ from PIL import Image
 
 from octoscope.errors import OctoscopeError
 from octoscope.evaluation.ledger import open_test_split, openings
+from octoscope.report.files import StudyFiles
 from octoscope.scans.framing import Framing
 from octoscope.scans.levels import Levels
 from octoscope.study.config import ExplainSettings, StudyConfig
@@ -261,6 +262,27 @@ def test_a_reader_of_the_advice_loses_no_opening(study: Study) -> None:
         until="train",
     )
     assert [entry["why"] for entry in openings(run)] == ["first look"]
+
+
+def test_a_new_study_of_the_same_scans_knows_that_they_were_looked_at(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_test_split(study.folder / RUN, why="first look")
+    other = study.folder.with_name("other")
+    shutil.copytree(study.folder / "cache", other / "cache")
+    run_study(replace(study.config(split_seed=3), out=other), until="train")
+    said = " ".join(capsys.readouterr().err.split())
+    held = [
+        set(table.loc[table["split"] == "test", "path"])
+        for table in (pd.read_parquet(place / "table.parquet") for place in (other, study.folder))
+    ]
+    shared = held[0] & held[1]
+    assert 0 < len(shared) < len(held[0]), "the seed was chosen so"
+    share = f"which has {len(shared) / len(held[0]):.0%} of these test scans (first look)"
+    assert "opened once by other studies: " in said and f"in the study study, {share}" in said
+    [entry] = StudyFiles(other).ledger
+    assert entry[0].startswith("test_resnet-seed0, in the study study")
+    assert openings(other / RUN) == []
 
 
 def test_numbers_made_by_hand_do_not_pass_for_the_studys(study: Study) -> None:

@@ -15,12 +15,17 @@ from octoscope.study import reporting
 from octoscope.study import trust as trust_module
 from octoscope.study.config import TrustSettings
 from octoscope.study.examined import Examined
+from octoscope.study.folder import RunFolder
 from octoscope.study.study import run_study
+from octoscope.study.trust import trust_runs
 from octoscope.study.trust_measures import Part
 from octoscope.study.trust_parts import TASKS
 from octoscope.trust.scores import read_scores
 from study.conftest import Study, write_page
 from study.small import RUN, TRUST, results
+
+METHODS = ("gradcam", "layercam")
+"""Those of the small study."""
 
 CHANGED = TrustSettings(
     scans=5, steps=3, baseline="mean", sanity_scans=4, stages=3, stability_scans=3, draws=2,
@@ -95,7 +100,9 @@ def test_all_changed_end_as_made_anew_and_no_part_asks_for_what_its_key_leaves_o
     assert results(changed.folder) == results(anew.folder)
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(TrustSettings)])
+@pytest.mark.parametrize(
+    "name", [field.name for field in fields(TrustSettings) if field.name != "run"]
+)
 def test_one_changed_measures_again_what_uses_it_and_nothing_else(
     trusted: Study, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,20 +123,24 @@ def test_one_changed_measures_again_what_uses_it_and_nothing_else(
 
     tasks = {part: replace(task, measure=as_before(part)) for part, task in TASKS.items()}
     monkeypatch.setattr(trust_module, "TASKS", tasks)
-    value = False if name == "run" else getattr(CHANGED, name)
-    changed = replace(TRUST, **{name: value})
-    run_study(study.config(trust=changed))
+    run, changed = (
+        RunFolder.open(study.folder / RUN),
+        replace(TRUST, **{name: getattr(CHANGED, name)}),
+    )
+    trust_runs([run], run.open_cache(), METHODS, changed, resamples=20)
     wanted = {part for part, task in TASKS.items() if name in task.uses}
     assert set(measured) == (wanted if name != "probes" else {"probes"})
-    card = study.folder / RUN / "trust.json"
-    if name == "run":
-        assert not card.exists() and not (study.folder / "trust.json").exists()
-    else:
-        settings = json.loads(card.read_text())["made_by"]["settings"]
-        assert {key: settings[key] for key in asdict(changed)} == asdict(changed)
+    settings = json.loads(run.trust.read_text())["made_by"]["settings"]
+    assert {key: settings[key] for key in asdict(changed)} == asdict(changed)
     measured.clear()
-    run_study(study.config())  # the fixture's own settings take the cards out; then back again
-    run_study(study.config(trust=TRUST))
-    assert set(measured) <= wanted, "what was measured with these settings before is there"
-    if not wanted:
-        assert results(study.folder) == before
+    trust_runs([run], run.open_cache(), METHODS, TRUST, resamples=20)
+    assert set(measured) == wanted, "the parts of the former settings were replaced"
+    assert results(study.folder) == before
+
+
+def test_trust_switched_off_takes_the_cards_out(
+    trusted: Study, tmp_path: Path, quiet: None
+) -> None:
+    study = copied(trusted, tmp_path)
+    run_study(study.config(trust=replace(TRUST, run=False)))
+    assert not list(study.folder.rglob("trust.json")) + list(study.folder.rglob("trust.parquet"))

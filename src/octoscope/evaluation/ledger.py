@@ -139,6 +139,16 @@ def ledger_sentence(run: Path) -> str:
     return f"The test split was opened {times}: {listed}."
 
 
+def elsewhere_sentence(study: Path) -> str | None:
+    """Say how often other studies opened the test split of a study, None if none did."""
+    entries = [entry for entry in openings(study) if "elsewhere" in entry]
+    if not entries:
+        return None
+    times = "once" if len(entries) == 1 else f"{len(entries)} times"
+    listed = "; ".join(_said(entry, study, study) for entry in entries)
+    return f"The test split of these scans was opened {times} by other studies: {listed}."
+
+
 def _said(entry: dict[str, Any], place: Path, run: Path) -> str:
     """Return when, by which model and why, of one opening."""
     time, name = entry["time"] or "at a time unknown", entry.get("run")

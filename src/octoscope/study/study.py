@@ -16,8 +16,9 @@ from typing import Any
 from octoscope.data.cache import ScanCache
 from octoscope.data.lock import exclusive
 from octoscope.errors import OctoscopeError, PatientOverlapError
+from octoscope.evaluation.ledger import elsewhere_sentence
 from octoscope.files import digest_of, require_text_path, write_json
-from octoscope.progress import console
+from octoscope.progress import console, tell
 from octoscope.scans.audit import audit
 from octoscope.scans.layouts import load_table
 from octoscope.scans.splits import ready_splits
@@ -195,6 +196,8 @@ def _prepared(plan: Plan, audited: Audited, until: str) -> ScanCache:
         console.print(f"· {note}", style=colour, highlight=False, markup=False)
     cache = ScanCache.build(table, plan.config.framing, folder.cache)
     _describe(plan, table, cache, until)
+    if said := elsewhere_sentence(folder.path):
+        tell(f"· {said}", "yellow")
     return cache
 
 
