@@ -180,7 +180,8 @@ def test_changed_data_are_refused_and_named(study: Study, change: str, tmp_path:
     before = state(study.folder)
     with pytest.raises(OctoscopeError) as refusal:
         run_study(config)
-    assert named in str(refusal.value)
+    said = str(refusal.value)
+    assert named in said and ("changed" in said) == (change == "pixel")
     assert state(study.folder) == before
 
 
@@ -229,6 +230,13 @@ def test_a_model_that_cannot_be_built_spares_a_finished_study(study: Study) -> N
         with pytest.raises(OctoscopeError, match='no option "deep"'):
             run_study(replace(config, models=models))
         assert state(study.folder) == before
+
+
+def test_a_layer_of_one_position_is_refused_before_anything_is_trained(study: Study) -> None:
+    out = study.root / "new"
+    with pytest.raises(OctoscopeError, match="single position for images of 16×16; use larger"):
+        run_study(replace(study.config(framing=Framing(height=16, width=16)), out=out))
+    assert not out.exists()
 
 
 def test_the_cache_is_built_aside_and_refused_if_it_is_not_that_of_the_models(

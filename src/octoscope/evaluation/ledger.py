@@ -141,7 +141,11 @@ def ledger_sentence(run: Path) -> str:
 
 def elsewhere_sentence(study: Path) -> str | None:
     """Say how often other studies opened the test split of a study, None if none did."""
-    entries = [entry for entry in openings(study) if "elsewhere" in entry]
+    entries = [
+        entry
+        for entry in openings(study)
+        if "elsewhere" in entry and entry.get("split", "test") == "test"
+    ]
     if not entries:
         return None
     times = "once" if len(entries) == 1 else f"{len(entries)} times"
@@ -180,11 +184,9 @@ def where(entry: Mapping[str, Any]) -> str:
     """Return in which other study a test split was opened, and how much of it that was."""
     shared = entry.get("shared", 1.0)
     part = "" if shared == 1 else f", which has {shared:.0%} of these test scans"
-    return (
-        f"in the study {entry['elsewhere']}{part}"
-        if entry["elsewhere"]
-        else ("in another study of this table")
-    )
+    if not entry["elsewhere"]:
+        return "in another study of this table"
+    return f"in the study {entry['elsewhere']}{part}"
 
 
 def model_digest(run: Path) -> str | None:
