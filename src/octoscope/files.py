@@ -10,10 +10,13 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from octoscope.errors import OctoscopeError
 from octoscope.partial import partial_folder
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_JSON_BYTES = 256 * 2**20
 
@@ -129,6 +132,43 @@ def write_json(path: Path, content: Any) -> None:
     with atomic_path(path) as temporary:
         # Half a character, of a file name that is not UTF-8, becomes JSON's own escape of it.
         temporary.write_bytes(text.encode("utf-8", "backslashreplace"))
+
+
+def require_text_path(path: Path) -> None:
+    """Require a path that libraries in C++ and Rust, of weights and checkpoints, can open.
+
+    Raises:
+        OctoscopeError: If its bytes are not UTF-8.
+    """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise OctoscopeError(
+            f"{path}: the name is not text in UTF-8, and models cannot be kept there; rename the "
+            "folder, or choose another"
+        ) from None
+
+
+def write_parquet(frame: pd.DataFrame, path: Path) -> None:
+    """Write a table as Parquet, to any path that the disk takes (Arrow's own takes UTF-8 alone)."""
+    with path.open("wb") as file:
+        frame.to_parquet(file, index=False)
+
+
+def read_parquet(path: Path, columns: list[str] | None = None) -> pd.DataFrame:
+    """Read a table from Parquet, on any path.
+
+    Args:
+        path: The file.
+        columns: Those to read; None for all.
+
+    Raises:
+        OSError, ValueError: If it is missing or damaged.
+    """
+    import pandas as pd
+
+    with path.open("rb") as file:
+        return pd.read_parquet(file, columns=columns)
 
 
 def read_json(path: Path) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sized
+from pathlib import Path
 from typing import TypeVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
@@ -49,6 +51,21 @@ def tell(sentence: str, style: str | None = None) -> None:
         style: Its colour, such as ``"yellow"``.
     """
     console.print(sentence, style=style, highlight=False, markup=False, soft_wrap=True)
+
+
+def print_path(path: Path) -> None:
+    """Print a path for programs to read: byte by byte what it is, whatever its encoding.
+
+    On a terminal it is shown with nothing unseen in it, and so where standard output takes text
+    alone (a notebook).
+    """
+    raw = None if sys.stdout.isatty() else getattr(sys.stdout, "buffer", None)
+    if raw is None:
+        print(visible(str(path)))
+        return
+    sys.stdout.flush()
+    raw.write(os.fsencode(path) + b"\n")
+    raw.flush()
 
 
 def quiet() -> bool:

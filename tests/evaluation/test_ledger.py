@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from concurrent.futures import ProcessPoolExecutor
@@ -13,12 +14,15 @@ import pytest
 from octoscope.errors import OctoscopeError
 from octoscope.evaluation.ledger import (
     LEDGER,
+    begin_table_ledger,
+    elsewhere_sentence,
     ledger_sentence,
     model_digest,
     open_test_split,
     openings,
     table_ledger,
 )
+from octoscope.evaluation.test_scans import TestScans
 
 
 @pytest.fixture
@@ -94,7 +98,7 @@ def in_study(tmp_path: Path) -> Path:
 def test_the_ledger_of_a_study_outlives_its_runs(in_study: Path) -> None:
     study = in_study.parents[1]
     open_test_split(in_study, why="first look")
-    assert not (in_study / LEDGER).exists() and (study / LEDGER).is_file()
+    assert (study / LEDGER).is_file()
     shutil.rmtree(in_study)
     (in_study / "model").mkdir(parents=True)
     (in_study / "model/weights.safetensors").write_bytes(b"trained anew")
@@ -105,6 +109,21 @@ def test_the_ledger_of_a_study_outlives_its_runs(in_study: Path) -> None:
     assert "opened 2 times" in said
     assert "by net-seed0, a model since deleted (first look)" in said
     assert "by net-seed0 (second look)" in said
+
+
+def test_a_run_takes_its_openings_along(in_study: Path, tmp_path: Path) -> None:
+    study = in_study.parents[1]
+    for why in ("first look", "second look"):
+        open_test_split(in_study, why=why)
+    other = in_study.with_name("other-seed0")
+    other.mkdir()
+    open_test_split(other, why="other look")
+    assert [entry["why"] for entry in openings(study)].count("first look") == 1
+    assert len(openings(study)) == 3 and len(openings(in_study)) == 2
+    alone = shutil.copytree(in_study, tmp_path / "net-seed0")
+    assert [entry["why"] for entry in openings(alone)] == ["first look", "second look"]
+    (study / LEDGER).unlink()
+    assert [entry["why"] for entry in openings(in_study)] == ["first look", "second look"]
 
 
 def test_another_run_of_the_study_is_told_too(in_study: Path) -> None:
@@ -143,4 +162,67 @@ def test_studies_of_one_table_know_of_each_other(in_study: Path, tmp_path: Path)
         found = [entry["why"] for entry in openings(run.parents[1])]
         assert sorted(found) == ["first study", "second study"]
         assert "opened 2 times" in ledger_sentence(run)
-    assert "by net-seed0, in another study of this table (second" in ledger_sentence(in_study)
+    assert "by net-seed0, in the study second (second" in ledger_sentence(in_study)
+
+
+def test_a_table_ledger_begins_empty_and_is_kept(tmp_path: Path) -> None:
+    begin_table_ledger(tmp_path / "table.csv")
+    assert (tmp_path / "table.ledger.jsonl").read_text() == ""
+    (tmp_path / "table.ledger.jsonl").write_text("line\n")
+    begin_table_ledger(tmp_path / "table.csv")
+    assert (tmp_path / "table.ledger.jsonl").read_text() == "line\n"
+
+
+def studies(folder: Path, **test_splits: set[int]) -> dict[str, Path]:
+    """Make studies beside each other, each with a run; return name → run."""
+    runs = {}
+    for name, scans in test_splits.items():
+        runs[name] = folder / name / "runs/net-seed0"
+        (runs[name] / "model").mkdir(parents=True)
+        (runs[name] / "model/weights.safetensors").write_bytes(name.encode())
+        held = TestScans.of(hashlib.sha256(bytes([scan])).hexdigest() for scan in scans)
+        (folder / name / "study.json").write_text(json.dumps({"test_scans": held.to_dict()}))
+    return runs
+
+
+def test_studies_beside_each_other_know_who_looked_at_the_same_scans(tmp_path: Path) -> None:
+    runs = studies(tmp_path, first={1, 2, 3, 4}, same={1, 2, 3, 4}, half={3, 4, 5, 6}, other={7, 8})
+    open_test_split(runs["first"], why="paper")
+    open_test_split(runs["first"], why="the clinic", split="external", data="clinic")
+    assert "opened once" in ledger_sentence(runs["first"])
+    assert "in the study" not in ledger_sentence(runs["first"])
+    said = ledger_sentence(runs["same"])
+    assert "opened once" in said and "by net-seed0, in the study first (paper)." in said
+    said = ledger_sentence(runs["half"])
+    assert "in the study first, which has 50% of these test scans (paper)" in said
+    assert elsewhere_sentence(tmp_path / "first") is elsewhere_sentence(tmp_path / "other") is None
+    assert "opened once by other studies" in str(elsewhere_sentence(tmp_path / "same"))
+    assert ledger_sentence(runs["other"]) == "The test split has never been opened."
+    assert openings(runs["same"]) == [], "a run of the same name there is another"
+    [entry] = openings(tmp_path / "half")
+    assert (entry["study"], entry["elsewhere"], entry["shared"]) == ("first", "first", 0.5)
+
+
+def test_an_opening_in_the_tables_ledger_and_beside_counts_once(tmp_path: Path) -> None:
+    runs = studies(tmp_path / "studies", first={1, 2}, second={1, 2})
+    for run in runs.values():
+        path = run.parents[1] / "study.json"
+        about = json.loads(path.read_text())
+        path.write_text(
+            json.dumps({**about, "root": str(tmp_path), "config": {"data": "table.csv"}})
+        )
+    begin_table_ledger(tmp_path / "table.csv")
+    open_test_split(runs["first"], why="paper")
+    for name in runs:
+        assert [entry["why"] for entry in openings(tmp_path / "studies" / name)] == ["paper"]
+    shutil.rmtree(tmp_path / "studies/first")
+    said = ledger_sentence(runs["second"])
+    assert "opened once" in said and "in the study first (paper)" in said
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"test_scans": 3}', '{"test_scans": {"n": "x"}}'])
+def test_a_damaged_study_beside_is_passed_over(tmp_path: Path, text: str) -> None:
+    runs = studies(tmp_path, first={1}, second={1})
+    open_test_split(runs["first"], why="paper")
+    (tmp_path / "first/study.json").write_text(text)
+    assert ledger_sentence(runs["second"]) == "The test split has never been opened."

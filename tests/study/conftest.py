@@ -62,10 +62,15 @@ def small_study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 
 
 @pytest.fixture
-def study(small_study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Study]:
-    """A copy of the finished study, with times as they were."""
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No bars, and no real report."""
     monkeypatch.setenv("OCTOSCOPE_QUIET", "1")
     monkeypatch.setattr(reporting, "build_report", write_page)
+
+
+@pytest.fixture
+def study(small_study: Study, tmp_path: Path, quiet: None) -> Iterator[Study]:
+    """A copy of the finished study, with times as they were."""
     copied = replace(small_study, root=tmp_path)
     shutil.copytree(small_study.root, tmp_path, dirs_exist_ok=True)
     about = json.loads((copied.folder / "study.json").read_text())

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
@@ -15,9 +16,11 @@ from PIL import Image
 
 from octoscope.errors import OctoscopeError
 from octoscope.evaluation.ledger import open_test_split, openings
+from octoscope.report.files import StudyFiles
 from octoscope.scans.framing import Framing
 from octoscope.scans.levels import Levels
 from octoscope.study.config import ExplainSettings, StudyConfig
+from octoscope.study.folder import StudyFolder
 from octoscope.study.study import run_study
 from octoscope.training.recipe import Recipe
 from study.conftest import Study
@@ -25,7 +28,7 @@ from study.small import RUN, results, state, write_scans
 
 ELSEWHERE = ("out", "data", "columns", "models", "trust")
 """Fields that lead to other folders or scans or are of tables only; those whose parts are
-changed one by one; the trust cards have tests of their own (test_trust.py)."""
+changed one by one; the trust cards have tests of their own (test_trust_settings.py)."""
 
 OTHER: dict[str, Any] = {
     "layout": "kermany",
@@ -100,12 +103,12 @@ KEPT = {
 
 @pytest.mark.parametrize("name", sorted(set(NAMES) - KEPT))
 def test_what_a_trained_model_hangs_on_is_refused_and_no_byte_changed(
-    study: Study, name: str
+    small_study: Study, name: str, quiet: None
 ) -> None:
-    before = state(study.folder)
+    before = state(small_study.folder)
     with pytest.raises(OctoscopeError) as refusal:
-        run_study(dict(every_change(study.config()))[name])
-    assert state(study.folder) == before
+        run_study(dict(every_change(small_study.config()))[name])
+    assert state(small_study.folder) == before
     said = str(refusal.value)
     assert RUN in said and "--out" in said and "delete" in said
     if name != "models.pretrained":
@@ -118,16 +121,18 @@ def test_what_a_trained_model_hangs_on_is_refused_and_no_byte_changed(
 def test_what_is_not_refused_ends_as_if_made_anew(study: Study, name: str, tmp_path: Path) -> None:
     changed = dict(every_change(study.config()))[name]
     run_study(changed)
-    anew = tmp_path / "anew"
-    for part in ("cache", RUN):  # training anew gives these bytes: tests/training/test_resume.py
-        shutil.copytree(study.folder / part, anew / part)
-    for made in ("maps.zarr", "metrics-val.json", "predictions-val.parquet", "panels.json"):
-        path = anew / RUN / made
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for made in ("localisation.json", "scores.parquet"):
-        (anew / RUN / made).unlink(missing_ok=True)
-    run_study(replace(changed, out=anew))
-    found, expected = results(study.folder), results(anew)
+    anew = StudyFolder(tmp_path / "anew")
+    shutil.copytree(study.folder / "cache", anew.cache)
+    for recipe, seed in product(changed.models, changed.seeds):
+        # Training anew gives these bytes: tests/training/test_resume.py.
+        run, copy = StudyFolder(study.folder).run(recipe.model, seed), anew.run(recipe.model, seed)
+        copy.mkdir(parents=True)
+        for part in ("recipe.json", "run.json", "log.csv"):
+            shutil.copy(run / part, copy)
+        for part in ("checkpoints", "model"):
+            shutil.copytree(run / part, copy / part)
+    run_study(replace(changed, out=anew.path))
+    found, expected = results(study.folder), results(anew.path)
     if name == "explain.methods":  # maps of methods that are no longer asked for are kept
         found = {key: value for key, value in found.items() if "/gradcam/" not in key}
     if name == "models.model":  # so is the model that is no longer asked for
@@ -175,7 +180,8 @@ def test_changed_data_are_refused_and_named(study: Study, change: str, tmp_path:
     before = state(study.folder)
     with pytest.raises(OctoscopeError) as refusal:
         run_study(config)
-    assert named in str(refusal.value)
+    said = str(refusal.value)
+    assert named in said and ("changed" in said) == (change == "pixel")
     assert state(study.folder) == before
 
 
@@ -226,6 +232,13 @@ def test_a_model_that_cannot_be_built_spares_a_finished_study(study: Study) -> N
         assert state(study.folder) == before
 
 
+def test_a_layer_of_one_position_is_refused_before_anything_is_trained(study: Study) -> None:
+    out = study.root / "new"
+    with pytest.raises(OctoscopeError, match="single position for images of 16×16; use larger"):
+        run_study(replace(study.config(framing=Framing(height=16, width=16)), out=out))
+    assert not out.exists()
+
+
 def test_the_cache_is_built_aside_and_refused_if_it_is_not_that_of_the_models(
     study: Study,
 ) -> None:
@@ -257,6 +270,27 @@ def test_a_reader_of_the_advice_loses_no_opening(study: Study) -> None:
         until="train",
     )
     assert [entry["why"] for entry in openings(run)] == ["first look"]
+
+
+def test_a_new_study_of_the_same_scans_knows_that_they_were_looked_at(
+    study: Study, capsys: pytest.CaptureFixture[str]
+) -> None:
+    open_test_split(study.folder / RUN, why="first look")
+    other = study.folder.with_name("other")
+    shutil.copytree(study.folder / "cache", other / "cache")
+    run_study(replace(study.config(split_seed=3), out=other), until="train")
+    said = " ".join(capsys.readouterr().err.split())
+    held = [
+        set(table.loc[table["split"] == "test", "path"])
+        for table in (pd.read_parquet(place / "table.parquet") for place in (other, study.folder))
+    ]
+    shared = held[0] & held[1]
+    assert 0 < len(shared) < len(held[0]), "the seed was chosen so"
+    share = f"which has {len(shared) / len(held[0]):.0%} of these test scans (first look)"
+    assert "opened once by other studies: " in said and f"in the study study, {share}" in said
+    [entry] = StudyFiles(other).ledger
+    assert entry[0].startswith("test_resnet-seed0, in the study study")
+    assert openings(other / RUN) == []
 
 
 def test_numbers_made_by_hand_do_not_pass_for_the_studys(study: Study) -> None:

@@ -11,7 +11,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -20,7 +19,7 @@ from octoscope.data.identity import CACHE_VERSION, FileRecord, decode_code
 from octoscope.data.pool import in_order
 from octoscope.data.rows import RowWriter
 from octoscope.errors import OctoscopeError
-from octoscope.files import atomic_path, digest_of, read_json, write_json
+from octoscope.files import atomic_path, digest_of, read_json, read_parquet, write_json
 from octoscope.progress import track
 from octoscope.scans.framing import Framing
 from octoscope.scans.table import ScanTable
@@ -188,9 +187,10 @@ def load_table(path: Path) -> ScanTable:
         OctoscopeError: If it is missing or damaged.
     """
     try:
-        beside = json.loads(pq.read_schema(path).metadata[TABLE_KEY])
+        with path.open("rb") as file:
+            beside = json.loads(pq.read_schema(file).metadata[TABLE_KEY])
         return ScanTable.from_frame(
-            pd.read_parquet(path),
+            read_parquet(path),
             Path(beside["root"]),
             classes=beside["classes"],
             layout=beside["layout"],

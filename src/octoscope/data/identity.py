@@ -16,7 +16,13 @@ import octoscope
 from octoscope.data.decode import Stamp, fingerprint, stamp
 from octoscope.data.pool import in_order
 from octoscope.errors import OctoscopeError
-from octoscope.files import atomic_path, digest_of, explained_disk_errors
+from octoscope.files import (
+    atomic_path,
+    digest_of,
+    explained_disk_errors,
+    read_parquet,
+    write_parquet,
+)
 from octoscope.progress import track
 
 CACHE_VERSION = 1
@@ -138,7 +144,7 @@ class FileRecord:
             }
         )
         with atomic_path(path) as temporary:
-            frame.to_parquet(temporary, index=False)
+            write_parquet(frame, temporary)
 
     @classmethod
     def load(cls, path: Path) -> FileRecord:
@@ -149,7 +155,7 @@ class FileRecord:
         """
         try:
             with explained_disk_errors(path):
-                frame = pd.read_parquet(path)
+                frame = read_parquet(path)
             stamps = frame[["size", "mtime_ns", "ctime_ns"]].to_numpy(dtype=np.int64)
             return cls(frame["path"].tolist(), stamps, frame["sha256"].tolist())
         except (OSError, ValueError, KeyError) as error:

@@ -5,9 +5,11 @@ opened, one line of JSON is appended to ``ledger.jsonl`` in the *study's* folder
 when a run is deleted and trained anew. Lines are never changed or removed, and a line that was torn
 by a kill still counts as an opening.
 
-A run that lies in no study (not in ``STUDY/runs/NAME``) keeps a ledger of its own. Earlier versions
-kept one in every run; those lines are read too. A table that `check --write` wrote has a ledger
-beside it (``TABLE.ledger.jsonl``), which every study of the table adds to and reads.
+A run that lies in no study (not in ``STUDY/runs/NAME``) keeps a ledger of its own. One in a study
+has a copy of the lines on models of its name, so that it takes them along where it is moved. A
+table that `check --write` wrote has a ledger beside it (``TABLE.ledger.jsonl``), which every study
+of the table adds to and reads. And a study reads the ledgers of the studies that lie beside it:
+where their test splits hold the same scans, these were looked at there.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from octoscope.errors import OctoscopeError
+from octoscope.evaluation.test_scans import TestScans
 from octoscope.files import explained_disk_errors, read_json
 from octoscope.progress import console
 
@@ -30,6 +33,8 @@ except ImportError:  # not a POSIX system: a single append of one short line is 
     fcntl = None  # type: ignore[assignment]
 
 LEDGER = "ledger.jsonl"
+ABOUT = "study.json"
+"""Where a study says which scans it is of; its ``test_scans`` are those of the test split."""
 
 
 def open_test_split(
@@ -47,8 +52,8 @@ def open_test_split(
         **facts: Anything else to keep with it (digest of the table, number of scans); JSON.
 
     Returns:
-        The entry: ``time`` (UTC), ``run``, ``split``, ``why``, ``model_digest``, ``data`` where
-        given, and `facts`.
+        The entry: ``time`` (UTC), ``study`` if the run lies in one, ``run``, ``split``, ``why``,
+        ``model_digest``, ``data`` where given, and `facts`.
 
     Raises:
         OctoscopeError: If the run does not exist, `why` is empty, or the disk refuses.
@@ -57,8 +62,10 @@ def open_test_split(
         raise OctoscopeError(f"{run}: no such run; the test split stays closed")
     if not why.strip():
         raise OctoscopeError("say why the test split is opened (it is kept in the study's ledger)")
+    study = study_of(run)
     entry = {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        **({} if study is None else {"study": study.name}),
         "run": run.resolve().name,
         "split": split,
         "why": why.strip(),
@@ -69,6 +76,8 @@ def open_test_split(
     line = json.dumps(entry, ensure_ascii=False)
     with explained_disk_errors(ledger_of(run)):
         _append(ledger_of(run), line)
+        if study is not None:
+            _copy_into(run, study)
     for path in _table_ledgers(run):
         try:
             _append(path, line)
@@ -85,19 +94,23 @@ def openings(place: Path) -> list[dict[str, Any]]:
     """Return every recorded opening, oldest first: all of a study, or those of one run.
 
     A line that is not JSON is kept as ``{"time": None, "why": "unreadable entry", …}``, and counts
-    for every run.
+    for every run. Openings of the same scans by other studies have the key ``elsewhere``, which
+    says in which, and from a study beside it ``shared``: the share of this study's test scans
+    that were in the split opened there.
 
     Args:
         place: Folder of a study, or of a run. A run's include those of models of its name that
-            have been deleted since.
+            have been deleted since, and none of other studies.
     """
     study = study_of(place)
     if study is None:  # a study's folder, or a run in no study
-        return _in_order(
-            [_read(place / LEDGER), *map(_read, place.glob(f"runs/*/{LEDGER}"))], place
-        )
-    mine = [entry for entry in openings(study) if entry.get("run") in (None, place.resolve().name)]
-    return mine
+        own = _read(place / LEDGER)
+        known = {_as_written(entry) for entry in own}
+        copies = [_read(path) for path in place.glob(f"runs/*/{LEDGER}")]
+        further = [[one for one in copy if _as_written(one) not in known] for copy in copies]
+        return _in_order(_dated([own, *further, *_beside(place)]), place)
+    own = [entry for entry in openings(study) if "elsewhere" not in entry]
+    return [entry for entry in own if entry.get("run") in (None, place.resolve().name)]
 
 
 def study_of(run: Path) -> Path | None:
@@ -126,6 +139,20 @@ def ledger_sentence(run: Path) -> str:
     return f"The test split was opened {times}: {listed}."
 
 
+def elsewhere_sentence(study: Path) -> str | None:
+    """Say how often other studies opened the test split of a study, None if none did."""
+    entries = [
+        entry
+        for entry in openings(study)
+        if "elsewhere" in entry and entry.get("split", "test") == "test"
+    ]
+    if not entries:
+        return None
+    times = "once" if len(entries) == 1 else f"{len(entries)} times"
+    listed = "; ".join(_said(entry, study, study) for entry in entries)
+    return f"The test split of these scans was opened {times} by other studies: {listed}."
+
+
 def _said(entry: dict[str, Any], place: Path, run: Path) -> str:
     """Return when, by which model and why, of one opening."""
     time, name = entry["time"] or "at a time unknown", entry.get("run")
@@ -141,14 +168,25 @@ def gone(entry: Mapping[str, Any], place: Path, run: Path | None = None) -> str:
         entry: The opening.
         place: Folder of the study, or of the run.
         run: The run, where it lies in no study.
+
+    Of an opening by another study, they say which it is.
     """
-    if entry.get("elsewhere"):
-        return ", in another study of this table"
+    if "elsewhere" in entry:
+        return f", {where(entry)}"
     folder = place / "runs" / str(entry.get("run"))
     if not folder.is_dir() and run is not None and run.resolve().name == entry.get("run"):
         folder = run
     digest = entry.get("model_digest")
     return "" if digest is None or model_digest(folder) == digest else ", a model since deleted"
+
+
+def where(entry: Mapping[str, Any]) -> str:
+    """Return in which other study a test split was opened, and how much of it that was."""
+    shared = entry.get("shared", 1.0)
+    part = "" if shared == 1 else f", which has {shared:.0%} of these test scans"
+    if not entry["elsewhere"]:
+        return "in another study of this table"
+    return f"in the study {entry['elsewhere']}{part}"
 
 
 def model_digest(run: Path) -> str | None:
@@ -165,6 +203,14 @@ def model_digest(run: Path) -> str | None:
     return digest.hexdigest()[:16]
 
 
+def _copy_into(run: Path, study: Path) -> None:
+    """Bring the copy in a run up to date with the lines of the study on models of its name."""
+    there = {_as_written(entry) for entry in _read(run / LEDGER)}
+    for entry in _read(study / LEDGER):
+        if entry.get("run") == run.resolve().name and _as_written(entry) not in there:
+            _append(run / LEDGER, json.dumps(entry, ensure_ascii=False))
+
+
 def _read(path: Path) -> list[dict[str, Any]]:
     """Return the entries of one file, in its order."""
     if not path.is_file():
@@ -173,23 +219,60 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return [_entry(line) for line in lines if line.strip()]
 
 
-def _in_order(ledgers: Iterable[list[dict[str, Any]]], study: Path) -> list[dict[str, Any]]:
-    """Join ledgers by time; one without a time stays where its own ledger has it."""
+def _dated(ledgers: Iterable[list[dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    """Give every entry a time; one without has that of the entry before it in its ledger."""
     dated: list[tuple[str, dict[str, Any]]] = []
     for entries in ledgers:
         latest = ""
         for entry in entries:
             latest = str(entry["time"] or latest)
             dated.append((latest, entry))
-    known = [json.dumps(entry, sort_keys=True) for _, entry in dated]
+    return dated
+
+
+def _in_order(dated: list[tuple[str, dict[str, Any]]], study: Path) -> list[dict[str, Any]]:
+    """Join entries with those of the table's ledger, by time; each line of ours stands in both."""
+    known = [_as_written(entry) for _, entry in dated]
+    further = []
     for path in _table_ledgers(study):
-        for entry in _read(path):
-            text = json.dumps(entry, sort_keys=True)
-            if text in known:
-                known.remove(text)  # each line of ours stands in both
+        for time, entry in _dated([_read(path)]):
+            if _as_written(entry) in known:
+                known.remove(_as_written(entry))
             else:
-                dated.append((str(entry["time"] or ""), {**entry, "elsewhere": True}))
-    return [entry for _, entry in sorted(dated, key=lambda one: one[0])]
+                further.append((time, {**entry, "elsewhere": str(entry.get("study") or "")}))
+    return [entry for _, entry in sorted([*dated, *further], key=lambda one: one[0])]
+
+
+def _as_written(entry: Mapping[str, Any]) -> str:
+    """Return the line of an entry, without what was found out when it was read."""
+    said = {key: entry[key] for key in entry if key not in ("elsewhere", "shared")}
+    return json.dumps(said, sort_keys=True)
+
+
+def _beside(study: Path) -> list[list[dict[str, Any]]]:
+    """Return the openings of the test split by studies that lie beside one, of the same scans."""
+    study = study.resolve()
+    mine = _test_scans(study)
+    found: list[list[dict[str, Any]]] = []
+    if mine is None:
+        return found
+    for path in sorted(study.parent.glob(f"*/{LEDGER}")):
+        theirs = _test_scans(path.parent)
+        if path.parent == study or theirs is None or not (shared := mine.share_in(theirs)):
+            continue
+        about = {"elsewhere": path.parent.name, "shared": shared}
+        entries = [entry for entry in _read(path) if entry.get("split", "test") == "test"]
+        found.append([{**entry, **about} for entry in entries])
+    return found
+
+
+def _test_scans(study: Path) -> TestScans | None:
+    """Return which scans the test split of a study holds, None if it does not say."""
+    try:
+        about = read_json(study / ABOUT)
+    except (OctoscopeError, OSError):
+        return None
+    return TestScans.from_dict(about.get("test_scans")) if isinstance(about, dict) else None
 
 
 def table_ledger(table: Path) -> Path:
@@ -197,11 +280,18 @@ def table_ledger(table: Path) -> Path:
     return table.with_name(f"{table.stem}.{LEDGER}")
 
 
+def begin_table_ledger(table: Path) -> None:
+    """Lay an empty ledger beside a table of scans, unless there is one."""
+    path = table_ledger(table)
+    with explained_disk_errors(path):
+        path.touch()
+
+
 def _table_ledgers(place: Path) -> list[Path]:
     """Return the ledger beside the table that a study is of, if there is one."""
     study = study_of(place) or place
     try:
-        about = read_json(study / "study.json")
+        about = read_json(study / ABOUT)
         path = table_ledger(Path(about["root"]) / Path(about["config"]["data"]).name)
     except (OctoscopeError, KeyError, TypeError, ValueError):
         return []

@@ -17,7 +17,7 @@ from scipy.special import softmax
 
 from octoscope.errors import OctoscopeError
 from octoscope.evaluation.classes import in_order_of
-from octoscope.files import atomic_path
+from octoscope.files import atomic_path, read_parquet, write_parquet
 from octoscope.scans.table import ScanTable
 
 COLUMNS = ("scan", "patient", "label", "target", "split", "model", "seed", "predicted")
@@ -148,7 +148,7 @@ def save_predictions(predictions: pd.DataFrame, path: Path) -> None:
     """Write predictions as Parquet, atomically, after checking them."""
     check_predictions(predictions, classes_of(predictions), str(path))
     with atomic_path(path) as temporary:
-        predictions.to_parquet(temporary, index=False)
+        write_parquet(predictions, temporary)
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
@@ -160,7 +160,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise OctoscopeError(f"{path}: no such file; run octoscope evaluate first")
     try:
-        predictions = pd.read_parquet(path)
+        predictions = read_parquet(path)
     except (OSError, ValueError) as error:  # pyarrow's errors derive from these
         reason = str(error).splitlines()[0]
         raise OctoscopeError(f"{path}: not a Parquet file ({reason}); predict again") from None

@@ -16,8 +16,9 @@ import pandas as pd
 from octoscope.attribution.store import MapStore
 from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
-from octoscope.evaluation.ledger import openings
+from octoscope.evaluation.ledger import openings, where
 from octoscope.evaluation.predictions import read_predictions
+from octoscope.files import read_parquet
 from octoscope.report import expected
 from octoscope.report.shape import Shape, damaged, read_shaped
 from octoscope.report.tables import read_table, require_columns
@@ -199,7 +200,7 @@ class StudyFiles:
         columns = ["label", "patient", "split"]
         if not path.exists():
             return None
-        return read_table(path, lambda file: pd.read_parquet(file, columns=columns))
+        return read_table(path, lambda file: read_parquet(file, columns))
 
     @cached_property
     def missing(self) -> list[str]:
@@ -216,13 +217,15 @@ class StudyFiles:
 
     @cached_property
     def ledger(self) -> list[tuple[str, list[dict[str, Any]]]]:
-        """Name of a run → openings of the test split; those of deleted models too."""
+        """Name of a run → openings of the test split; by deleted models and other studies too."""
         known = [(run.name, run.openings) for run in self.runs]
         names = {run.path.name for run in self.runs}
         gone: dict[str, list[dict[str, Any]]] = {}
         for entry in openings(self.path):
             looked = entry.get("split", "test") == "test"
-            if looked and entry.get("run") not in (*names, None):
+            if looked and "elsewhere" in entry:
+                gone.setdefault(f"{entry.get('run')}, {where(entry)}", []).append(entry)
+            elif looked and entry.get("run") not in (*names, None):
                 gone.setdefault(f"{entry['run']}, deleted since", []).append(entry)
         return [*known, *gone.items()]
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from octoscope.errors import OctoscopeError
-from octoscope.files import atomic_path, digest_of, inside
+from octoscope.files import atomic_path, digest_of, inside, write_parquet
 
 COLUMNS = ("path", "label", "patient", "eye", "visit", "split", "mask")
 TEXT_COLUMNS = tuple(name for name in COLUMNS if name != "visit")
@@ -229,7 +229,7 @@ class ScanTable:
         frame = self._findable_from(path.parent) if findable else self.frame
         with atomic_path(path) as temporary:
             if path.suffix == ".parquet":
-                frame.to_parquet(temporary, index=False)
+                write_parquet(frame, temporary)
             else:
                 frame.to_csv(temporary, index=False)
 

@@ -11,11 +11,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from octoscope.errors import OctoscopeError
 from octoscope.evaluation.predictions import PROBABILITY
-from octoscope.files import digest_of
+from octoscope.files import digest_of, read_parquet
 from octoscope.scans.table import SPLITS
 from octoscope.study.folder import RunFolder, StudyFolder
 from octoscope.study.stage import content_digest, read_object, read_or_none
@@ -148,7 +146,7 @@ def _require_panels(run: RunFolder) -> None:
     """Require that the panels say of their scans what the predictions say."""
     panels = read_or_none(run.panels) or []
     try:
-        frame = pd.read_parquet(run.predictions("val")).set_index("scan")
+        frame = read_parquet(run.predictions("val")).set_index("scan")
         same = all(
             frame.loc[panel["scan"], "predicted"] == panel["predicted"]
             and all(

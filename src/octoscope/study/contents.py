@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from octoscope.data.cache import ScanCache
 from octoscope.data.decode import fingerprint
+from octoscope.data.identity import FileRecord
 from octoscope.data.pool import in_order, usable_cores
+from octoscope.evaluation.test_scans import TestScans
 from octoscope.files import digest_of
 from octoscope.progress import track
 from octoscope.scans.table import ScanTable
@@ -44,3 +47,13 @@ def contents_digest(table: ScanTable, hashes: Sequence[str]) -> str:
     """Return 16 hex digits of contents, labels and patients, wherever the files lie."""
     rows = zip(hashes, table.frame["label"], table.groups, strict=True)
     return digest_of(sorted([content, label, str(patient)] for content, label, patient in rows))
+
+
+def test_scans(cache: ScanCache) -> TestScans:
+    """Return which scans the test split of a cache on the disk holds."""
+    if cache.folder is None:
+        raise ValueError("a cache in memory does not know its files")
+    record = FileRecord.load(cache.folder / "files.parquet")
+    content = dict(zip(record.paths, record.hashes, strict=True))
+    frame = cache.table.frame
+    return TestScans.of(content[path] for path in frame.loc[frame["split"] == "test", "path"])

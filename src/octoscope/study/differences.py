@@ -119,9 +119,10 @@ def _files(place: Path, table: ScanTable) -> list[str]:
             found.append("this version of octoscope reads or frames scans otherwise")
     except OctoscopeError:
         return []
+    asked = {*table.frame["path"], *table.frame["mask"].dropna()}  # one that went is said above
     changed = []
     for path, mark, content in zip(record.paths, record.stamps, record.hashes, strict=True):
-        if stamp(f"{table.root}/{path}") == tuple(mark.tolist()):
+        if path not in asked or stamp(f"{table.root}/{path}") == tuple(mark.tolist()):
             continue
         if fingerprint(table.root / path)[1] != content:
             changed.append(path)

@@ -19,6 +19,7 @@ from octoscope.files import write_json
 from octoscope.models.classifier import Classifier
 from octoscope.progress import console, track
 from octoscope.scans.geometry import segment_retina
+from octoscope.scans.wording import many
 from octoscope.study.evaluate import in_order_of_model, is_evaluated, measure_run, rows_of
 from octoscope.study.explainable import AXES
 from octoscope.study.folder import RunFolder
@@ -98,7 +99,7 @@ def explain_run(
         measure_run(run, cache, split=run.split, resamples=resamples)
     whole = [name for name in names if not METHODS[name].parts]  # one map per scan
     said = _score(run, store, cache, rows, whole, resamples)
-    return said or f"{len(rows)} scans × {len(names)} methods"
+    return said or f"{len(rows)} scans × {many(len(names), 'method')}"
 
 
 def _defined(

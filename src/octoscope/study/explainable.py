@@ -6,8 +6,10 @@ import torch
 from torch import nn
 
 from octoscope.attribution.method import any_model
-from octoscope.attribution.registry import METHODS, methods_named, sorted_out
+from octoscope.attribution.plan import captures_of
+from octoscope.attribution.registry import METHODS, SOURCES, methods_named, sorted_out
 from octoscope.errors import OctoscopeError
+from octoscope.models.layers import resolve_target
 from octoscope.models.network import build_network
 from octoscope.study.config import StudyConfig
 
@@ -25,12 +27,14 @@ def require_defined(config: StudyConfig, num_classes: int) -> None:
         num_classes: K.
 
     Raises:
-        OctoscopeError: If there is such a method, with the reason; or if no method is left for any
-            of the models.
+        OctoscopeError: If there is such a method, with the reason; if no method is left for any of
+            the models; or if the layer that is explained has a single position.
     """
     asked = methods_named(config.explain.methods)
     own = {method.name for method in asked} & set(config.explain.methods)
-    if all(method.requires is any_model and "maps" not in method.needs for method in asked):
+    plain = all(method.requires is any_model and "maps" not in method.needs for method in asked)
+    needs_layer = "target" in captures_of(asked, SOURCES)
+    if plain and not needs_layer:
         return
     size = (config.framing.height, config.framing.width)
     refusals: list[dict[str, str]] = []
@@ -43,6 +47,8 @@ def require_defined(config: StudyConfig, num_classes: int) -> None:
                 image_size=size,
                 **recipe.model_options,
             )
+        if needs_layer:
+            _require_positions(network, recipe.in_channels, size, recipe.model)
         refusals.append(sorted_out(network, asked, AXES)[1])
     nowhere = [method for method in asked if all(method.name in refused for refused in refusals)]
     for method in nowhere:
@@ -51,3 +57,19 @@ def require_defined(config: StudyConfig, num_classes: int) -> None:
                 f"{METHODS[method.name].title} is defined for none of the models: "
                 f"{refusals[0][method.name]}"
             )
+
+
+def _require_positions(
+    network: nn.Module, channels: int, size: tuple[int, int], model: str
+) -> None:
+    """Require that the layer that is explained has several positions for images of a size."""
+    with torch.device("meta"):
+        image = torch.zeros(1, channels, *size)
+    try:
+        resolve_target(network, image)
+    except OctoscopeError as error:
+        fault = str(error).partition("; ")[0]
+        raise OctoscopeError(
+            f"{model}: {fault}; use larger images (framing.height, framing.width), or methods that "
+            "look at no layer"
+        ) from None

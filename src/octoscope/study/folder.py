@@ -9,7 +9,7 @@ from typing import Any
 
 from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
-from octoscope.files import read_json
+from octoscope.files import read_json, require_text_path
 from octoscope.study.stage import read_object
 from octoscope.training.saved import model_is_there, require_own_model
 
@@ -96,6 +96,7 @@ class RunFolder:
             OctoscopeError: If it is no run, one that is not finished, or its model is gone, damaged
                 or exchanged.
         """
+        require_text_path(path)
         if not (path / "run.json").is_file():
             raise OctoscopeError(
                 f"{path}: holds no trained model (run.json is missing); "

@@ -26,6 +26,7 @@ from octoscope.data.cache import ScanCache
 from octoscope.data.identity import FileRecord
 from octoscope.data.lock import is_held
 from octoscope.errors import OctoscopeError
+from octoscope.files import read_parquet
 from octoscope.models.network import build_network
 from octoscope.models.pretrained import weights_from
 from octoscope.scans.table import ScanTable
@@ -216,7 +217,7 @@ def _former(plan: Plan, digest: str | None) -> Former:
     folder = plan.folder
     config = read_object(folder.config).get("config")
     try:
-        table: pd.DataFrame | None = pd.read_parquet(folder.table)
+        table: pd.DataFrame | None = read_parquet(folder.table)
     except Exception:  # pyarrow raises many kinds on damaged files; then there is nothing to say
         table = None
     try:

@@ -247,15 +247,16 @@ class _Parquet:
     """Write rows as Parquet, a row group for each batch."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.file = path.open("wb")
         self.writer: pq.ParquetWriter | None = None
 
     def __enter__(self) -> _Parquet:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.writer is not None:
-            self.writer.close()
+        with self.file:
+            if self.writer is not None:
+                self.writer.close()
 
     def __call__(self, frame: pd.DataFrame) -> None:
         text = {"path", "predicted", "fault"}
@@ -264,7 +265,7 @@ class _Parquet:
         )
         rows = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
         if self.writer is None:
-            self.writer = pq.ParquetWriter(self.path, schema)
+            self.writer = pq.ParquetWriter(self.file, schema)
         self.writer.write_table(rows)
 
 

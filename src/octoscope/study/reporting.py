@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+from octoscope.evaluation.ledger import openings
 from octoscope.report import build_report
 from octoscope.study.consistency import require_consistent
 from octoscope.study.folder import StudyFolder
@@ -33,7 +35,7 @@ def report_of(folder: StudyFolder, *, again: bool = False) -> Path:
 
     shown = [path for pattern in SHOWN for path in sorted(folder.path.glob(pattern))]
     maps = sorted(folder.path.glob("runs/*/maps.zarr/*/maps"))
-    inputs = {
+    inputs: dict[str, Any] = {
         "files": {
             path.relative_to(folder.path).as_posix(): content_digest(path)
             for path in (*shown, *maps)
@@ -41,7 +43,10 @@ def report_of(folder: StudyFolder, *, again: bool = False) -> Path:
         "notes": notes,
         "code": code_of("report"),
     }
+    elsewhere = [entry for entry in openings(folder.path) if "elsewhere" in entry]
     stage = Stage(folder.path, "report")
+    if elsewhere:  # the test split was looked at in other studies
+        inputs["elsewhere"] = elsewhere
     if again:
         stage.record.unlink(missing_ok=True)
     stage.run(inputs, [folder.report], work)

@@ -16,13 +16,15 @@ from typing import Any
 from octoscope.data.cache import ScanCache
 from octoscope.data.lock import exclusive
 from octoscope.errors import OctoscopeError, PatientOverlapError
-from octoscope.files import digest_of, write_json
-from octoscope.progress import console
+from octoscope.evaluation.ledger import elsewhere_sentence
+from octoscope.files import digest_of, require_text_path, write_json
+from octoscope.progress import console, tell
 from octoscope.scans.audit import audit
 from octoscope.scans.layouts import load_table
 from octoscope.scans.splits import ready_splits
 from octoscope.scans.table import ScanTable
 from octoscope.study.config import StudyConfig
+from octoscope.study.contents import test_scans
 from octoscope.study.explainable import require_defined
 from octoscope.study.folder import RunFolder, StudyFolder
 from octoscope.study.made_by import code_of, rows_digest
@@ -51,6 +53,7 @@ def run_study(config: StudyConfig, *, until: str = "report") -> Path:
         OctoscopeError: For every fault in data or options, naming it, and if the folder holds
             models of other scans, splits, framing or recipes; nothing in it is changed then.
     """
+    require_text_path(config.folder)
     require_possible(config)
     folder = StudyFolder(config.folder)
     table = prepare_table(config)
@@ -197,6 +200,8 @@ def _prepared(plan: Plan, audited: Audited, until: str) -> ScanCache:
         console.print(f"· {note}", style=colour, highlight=False, markup=False)
     cache = ScanCache.build(table, plan.config.framing, folder.cache)
     _describe(plan, table, cache, until)
+    if said := elsewhere_sentence(folder.path):
+        tell(f"· {said}", "yellow")
     return cache
 
 
@@ -214,6 +219,7 @@ def _describe(plan: Plan, table: ScanTable, cache: ScanCache, until: str) -> Non
         "notes": table.notes,
         "table_digest": table.digest(),
         "cache_digest": cache.digest,
+        "test_scans": test_scans(cache).to_dict(),
         "until": until,
         "config": settings,
     }

@@ -18,7 +18,7 @@ import pandas as pd
 from octoscope.errors import OctoscopeError
 from octoscope.evaluation.bootstrap import Weights, resample_patients
 from octoscope.evaluation.intervals import interval
-from octoscope.files import atomic_path
+from octoscope.files import atomic_path, read_parquet, write_parquet
 
 COLUMNS = (
     "scan", "patient", "model", "seed", "method", "metric", "value", "higher_is_better",
@@ -55,7 +55,7 @@ def save_scores(scores: pd.DataFrame, path: Path) -> None:
     """Write a score table as Parquet, atomically, after checking it."""
     check_scores(scores, str(path))
     with atomic_path(path) as temporary:
-        scores.to_parquet(temporary, index=False)
+        write_parquet(scores, temporary)
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -67,7 +67,7 @@ def read_scores(path: Path) -> pd.DataFrame:
     if not path.is_file():
         raise OctoscopeError(f"{path}: no such file; score the maps first")
     try:
-        scores = pd.read_parquet(path)
+        scores = read_parquet(path)
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise OctoscopeError(f"{path}: not a Parquet file ({reason}); score again") from None

@@ -23,8 +23,8 @@ HOMES = {
 }
 """Verb → the module of its function."""
 
-HIDDEN = {"train": ("seed",)}
-"""Verb → fields of its dataclasses that are no options: `seeds` says them."""
+HIDDEN = {"train": ("seed",), "trust": ("run",)}
+"""Verb → fields of its dataclasses that are no options: `seeds` and the verb itself say them."""
 
 
 def function_of(verb: str) -> Callable[..., None]:

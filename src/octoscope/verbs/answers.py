@@ -7,7 +7,7 @@ from typing import Literal
 
 from octoscope.errors import OctoscopeError
 from octoscope.options.limits import BatchSize, Resamples
-from octoscope.progress import console, tell
+from octoscope.progress import console, print_path, tell
 from octoscope.verbs.data import TableFile
 
 
@@ -77,7 +77,7 @@ def evaluate(
         tell(opening_sentence(judged))
     elif part == "test":
         console.print(ledger_sentence(run))
-    print(judged.metrics(part))
+    print_path(judged.metrics(part))
 
 
 def predict(
@@ -108,7 +108,7 @@ def predict(
     )
     tell(tally.sentence)
     if out is not None:
-        print(out)
+        print_path(out)
 
 
 def _pairs(option: str, text: str | None) -> dict[str, str]:

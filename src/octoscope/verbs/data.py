@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from octoscope.errors import OctoscopeError
 from octoscope.options.limits import FileToWrite, OutFolder, Seed, Workers
-from octoscope.progress import console
+from octoscope.progress import console, print_path
 from octoscope.study.config import PhantomSettings
 
 TableFile = Annotated[Path, FileToWrite((".csv", ".parquet"))]
@@ -24,7 +24,7 @@ def phantom(out: OutFolder, settings: PhantomSettings, workers: Workers | None =
     """
     table = settings.write(out, workers=workers)
     console.print(f"{len(table)} phantom B-scans of {settings.patients} patients with lesion masks")
-    print(out)
+    print_path(out)
 
 
 def check(
@@ -45,7 +45,9 @@ def check(
         layout: Layout of `data`: auto, kermany, folders, table, or a template such as
             '{patient}/{class}/*'.
         columns: Which column of a table is which, as in path=file_name,label=Disease.
-        write: Write the table with a patient-safe split to this CSV or Parquet file.
+        write: Write the table with a patient-safe split to this CSV or Parquet file, and beside it
+            an empty ledger, TABLE.ledger.jsonl, in which studies of it keep openings of its test
+            split.
         json: Write the audit to this file as JSON.
         unknown_patients: With `write`: scans without a patient id are grouped as one
             patient per class, or taken as distinct patients, on your word.
@@ -55,6 +57,7 @@ def check(
             whose labels contradict each other.
         seed: Seed of permutations, resampling and splits.
     """
+    from octoscope.evaluation.ledger import begin_table_ledger
     from octoscope.files import write_json
     from octoscope.scans.audit import audit, copy_findings, print_audit, without_copies
     from octoscope.scans.layouts import load_table
@@ -67,7 +70,7 @@ def check(
     print_audit(found, console)
     if json is not None:
         write_json(json, found.to_dict())
-        print(json)
+        print_path(json)
     if write is not None:
         kept = without_copies(table, found.duplicates) if drop_copies else table
         ready = ready_splits(
@@ -76,7 +79,8 @@ def check(
         for note in ready.notes[len(table.notes) :]:
             console.print(note, highlight=False, markup=False)
         ready.save(write, findable=True)
-        print(write)
+        begin_table_ledger(write)
+        print_path(write)
     cured = copy_findings(table, found.duplicates) if drop_copies else []
     errors = [f.sentence for f in found.findings if f.level == "error" and f not in cured]
     errors += [f"{bad['path']}: {bad['reason']}" for bad in found.unreadable[:1]]

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from octoscope.errors import OctoscopeError
 from octoscope.options.limits import BatchSize, OutFolder, Resamples, Within
-from octoscope.progress import console
+from octoscope.progress import console, print_path
+from octoscope.study.config import TrustSettings
 
 
 def explain(
@@ -87,7 +88,7 @@ def explain(
         )
         scans = scans_to_draw(images, MOST if most is None else most)
         for path in explain_files([folder, *others], scans, wish):
-            print(path)
+            print_path(path)
     else:
         given = {"figure": figure, "against": against, "masks": masks, "target": target, "out": out}
         given["most"] = most
@@ -106,22 +107,13 @@ def explain(
         )
         console.print(said)
         if ranks.first:
-            print(folder.maps)
+            print_path(folder.maps)
 
 
 def trust(
     runs: list[Path],
+    settings: TrustSettings,
     methods: str | None = None,
-    scans: int = 64,
-    steps: int = 10,
-    baseline: Literal["blur", "mean", "retina"] = "blur",
-    sanity_scans: int = 16,
-    stages: int = 4,
-    stability_scans: int = 16,
-    draws: int = 4,
-    most_passes: int = 64,
-    probes: bool = True,
-    twin: bool = False,
     resamples: Resamples = 2000,
     split: Literal["val", "test"] | None = None,
     data: Path | None = None,
@@ -135,20 +127,10 @@ def trust(
 
     Args:
         runs: Folders of trained models of one study, STUDY/runs/MODEL-seedN.
+        settings: What is measured.
         methods: Names of attribution methods or families, with commas between, or `all`; with `-`
             before a name, what is left out. By default seven quick CAM methods. The null maps are
             always among them.
-        scans: Scans whose maps are scored by changing their pixels.
-        steps: Steps of a perturbation curve.
-        baseline: What pixels are replaced with: blur, mean, or retina (tissue of the same depth).
-        sanity_scans: Scans on which the weights are randomised.
-        stages: Steps in which they are, from the output down.
-        stability_scans: Scans that are explained again under noise, shifted and flipped.
-        draws: Draws of the noise.
-        most_passes: Methods whose map takes more forward passes, such as occlusion (170), are left
-            out of the sanity checks and of the stability.
-        probes: Whether the shortcut probes are run.
-        twin: Train each model again on shuffled labels and compare the maps.
         resamples: Bootstrap resamples of the patients.
         split: The split to examine on, by default `val`; `test` is opened on purpose, and its cards
             go to RUN/test.
@@ -159,7 +141,7 @@ def trust(
     """
     from octoscope.attribution.registry import methods_named
     from octoscope.files import read_json
-    from octoscope.study.config import CAM_METHODS, TrustSettings
+    from octoscope.study.config import CAM_METHODS
     from octoscope.study.folder import RunFolder
     from octoscope.study.opening import open_scans
     from octoscope.study.reporting import report_of
@@ -169,25 +151,13 @@ def trust(
     folders = [RunFolder.open(run) for run in runs]
     wanted = CAM_METHODS if methods is None else _words(methods)
     methods_named(wanted)
-    settings = TrustSettings(
-        scans=scans,
-        steps=steps,
-        baseline=baseline,
-        sanity_scans=sanity_scans,
-        stages=stages,
-        stability_scans=stability_scans,
-        draws=draws,
-        most_passes=most_passes,
-        probes=probes,
-        twin=twin,
-    )
     folders, cache = open_scans(folders, split=split, data=data, name=name, why=why)
     trust_runs(folders, cache, wanted, settings, resamples=resamples)
     for folder in folders:
         print_card(read_json(folder.trust), console)
-        print(folder.trust)
+        print_path(folder.trust)
     if folders[0].split == "val":
-        print(report_of(folders[0].study, again=True))
+        print_path(report_of(folders[0].study, again=True))
 
 
 def _refuse(options: dict[str, Any], sentence: str) -> None:

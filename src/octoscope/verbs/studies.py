@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from octoscope.options.limits import OutFolder, Within
+from octoscope.progress import print_path
 from octoscope.scans.framing import Framing
 from octoscope.study.config import StudyConfig
 from octoscope.training.recipe import Recipe
@@ -52,7 +53,7 @@ def train(
         seeds=tuple(range(seeds)),
     )
     run_study(config, until="train")
-    print(out)
+    print_path(out)
 
 
 def study(config: StudyConfig) -> None:
@@ -63,7 +64,7 @@ def study(config: StudyConfig) -> None:
     """
     from octoscope.study.study import run_study
 
-    print(run_study(config))
+    print_path(run_study(config))
 
 
 def report(folder: Path) -> None:
@@ -75,4 +76,4 @@ def report(folder: Path) -> None:
     from octoscope.study.folder import StudyFolder
     from octoscope.study.reporting import report_of
 
-    print(report_of(StudyFolder(folder), again=True))
+    print_path(report_of(StudyFolder(folder), again=True))

@@ -10,6 +10,7 @@ surround that two scans share does not make them one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,18 +62,29 @@ class Match:
     place: np.ndarray
 
 
-def compare(part: Registrable, whole: Registrable, start: np.ndarray, sign: int) -> Match | None:
-    """Register two thumbnails and compare their fine structure; None if they do not match at all.
+def compare(
+    parts: Sequence[Registrable],
+    wholes: Sequence[Registrable],
+    starts: np.ndarray,
+    signs: np.ndarray,
+) -> list[Match | None]:
+    """Register thumbnails and compare their fine structure; None if they do not match at all.
 
     Args:
-        part: May be a copy, or a copy of a part, of `whole`.
-        whole: The other one.
-        start: ``(2, 3)`` map of the part into the whole to begin with.
-        sign: -1 if one is inverted.
+        parts: May be copies, or copies of a part, of `wholes`; P.
+        wholes: The others, P.
+        starts: ``(P, 2, 3)`` maps of the parts into the wholes to begin with.
+        signs: ``(P,)`` -1 if one is inverted.
     """
-    place = register(part, whole, start, sign)
-    if place is None:
-        return None
+    places = register(parts, wholes, starts, signs)
+    return [
+        None if place is None else _match(part, whole, place)
+        for part, whole, place in zip(parts, wholes, places, strict=True)
+    ]
+
+
+def _match(part: Registrable, whole: Registrable, place: np.ndarray) -> Match | None:
+    """Compare the fine structure of two pictures, one laid over the other."""
     inside = covered(place, len(part.picture))
     if inside.mean() < LEAST_COVERED:
         return None

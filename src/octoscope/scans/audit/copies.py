@@ -26,8 +26,10 @@ from octoscope.scans.audit.near import near_pairs
 from octoscope.scans.audit.registration import Registrable
 from octoscope.scans.audit.thumbnail import SIDE, common_surround
 
-CACHED = 256
-"""Thumbnails kept ready for registration (about half a megabyte each)."""
+CACHED = 512
+"""Thumbnails kept ready for registration (a quarter of a megabyte each, few of them twice that)."""
+BLOCK = 32
+"""Pairs registered at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,23 +139,27 @@ def _confirmed(
     def ready(index: int, turn: int) -> Registrable:
         return Registrable(np.ascontiguousarray(turned(picture(index), turn)))
 
-    def match(index: int) -> Match | None:
-        c = candidates
-        rows, columns = c.rows[index], c.columns[index]
-        start = np.array(
-            [
-                [columns[1] - columns[0], 0, columns.sum() - 1],
-                [0, rows[1] - rows[0], rows.sum() - 1],
-            ]
-        )
-        whole = ready(int(c.whole[index]), int(c.turn[index]))
-        return compare(ready(int(c.part[index]), 0), whole, start, -1 if c.inverted[index] else 1)
+    c = candidates
 
-    count = len(candidates.part)
+    def match(start: int) -> list[Match | None]:
+        some = range(start, min(start + BLOCK, count))
+        return compare(
+            [ready(int(c.part[i]), 0) for i in some],
+            [ready(int(c.whole[i]), int(c.turn[i])) for i in some],
+            starts[start : start + BLOCK],
+            np.where(c.inverted[start : start + BLOCK], -1, 1),
+        )
+
+    count = len(c.part)
+    starts = np.zeros((count, 2, 3))
+    for axis, shown in enumerate((c.columns, c.rows)):
+        starts[:, axis, axis] = shown[:, 1] - shown[:, 0]
+        starts[:, axis, 2] = shown.sum(axis=1) - 1
+    blocks = range(0, count, BLOCK)
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        done = pool.map(match, range(count))
-        steps = track(done, "confirming copies", total=count) if count > LONG else done
-        matches = list(steps)
+        done = pool.map(match, blocks)
+        steps = track(done, "confirming copies", total=len(blocks)) if count > LONG else done
+        matches = [found for block in steps for found in block]
     best: dict[tuple[int, int], Match] = {}
     for one, two, found in zip(
         owners[candidates.part].tolist(), owners[candidates.whole].tolist(), matches, strict=True

@@ -2,11 +2,13 @@
 
 Baker, Matthews, "Lucas-Kanade 20 Years On: A Unifying Framework", IJCV 56(3), 2004. The pictures
 are compared by their local contrasts, so that brightness, gamma and gain do not matter, from a
-quarter of the resolution up to the whole.
+quarter of the resolution up to the whole. Many pairs are registered at a time: at a quarter of the
+resolution, where most of the work is, one step of one pair is too little for a call.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
@@ -37,18 +39,15 @@ class Registrable:
     def __init__(self, picture: np.ndarray) -> None:
         self.picture = picture.astype(np.float32)
 
-    @cached_property
-    def levels(self) -> list[Level]:
-        """The local contrasts at each of the resolutions of `STEPS`."""
-        side = len(self.picture)
-        return [
-            Level(
-                local_contrast(
-                    self.picture.reshape(side // by, by, side // by, by).mean(axis=(1, 3))
-                )
-            )
-            for by, _ in STEPS
-        ]
+        self._levels: dict[int, Level] = {}
+
+    def level(self, index: int) -> Level:
+        """Return the local contrasts at one of the resolutions of `STEPS`."""
+        if index not in self._levels:  # most pictures are looked at by the coarser ones only
+            by, side = STEPS[index][0], len(self.picture)
+            means = self.picture.reshape(side // by, by, side // by, by).mean(axis=(1, 3))
+            self._levels[index] = Level(local_contrast(means))
+        return self._levels[index]
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,34 +69,37 @@ class Level:
 
 
 def register(
-    part: Registrable, whole: Registrable, start: np.ndarray, sign: int
-) -> np.ndarray | None:
-    """Find where a thumbnail lies in another.
+    parts: Sequence[Registrable],
+    wholes: Sequence[Registrable],
+    starts: np.ndarray,
+    signs: np.ndarray,
+) -> list[np.ndarray | None]:
+    """Find where thumbnails lie in others, pair by pair.
 
     Args:
-        part: The one that is laid.
-        whole: The one it is laid on.
-        start: ``(2, 3)`` map to begin with.
-        sign: -1 if bright is dark in one of them.
+        parts: Those that are laid, P.
+        wholes: Those they are laid on, P.
+        starts: ``(P, 2, 3)`` maps to begin with.
+        signs: ``(P,)`` -1 if bright is dark in one of the two.
 
     Returns:
-        ``(2, 3)`` map of (x, y, 1) in the part, each from -1 to 1, to x, y in the whole; None if
-        they are not alike anywhere near.
+        For each pair the ``(2, 3)`` map of (x, y, 1) in the part, each from -1 to 1, to x, y in the
+        whole; None if they are not alike anywhere near.
     """
-    place = start
-    for (_, steps), least, own, other in zip(
-        STEPS, LEAST_ALIKE, part.levels, whole.levels, strict=True
-    ):
-        found = _descend(own, sign * other.contrast, place, steps)
-        if found is None:
-            return None
-        place = found
+    places = np.array(starts, np.float64)
+    left = np.arange(len(places))
+    for index, ((_, steps), least) in enumerate(zip(STEPS, LEAST_ALIKE, strict=True)):
+        if not len(left):
+            break
+        own = [parts[i].level(index) for i in left]
+        other = np.stack([signs[i] * wholes[i].level(index).contrast for i in left])  # (L, n, n)
+        places[left], found = _descend(own, other, places[left], steps)
         if least > 0:
-            laid = resample(sign * other.contrast, place)
-            inside = covered(place, len(laid))
-            if not inside.any() or _correlation(own.contrast[inside], laid[inside]) < least:
-                return None
-    return place
+            laid, inside = _laid(other, places[left])
+            contrast = np.stack([level.contrast for level in own])
+            found &= _correlation(contrast * inside, laid * inside) >= least
+        left = left[found]
+    return [places[i] if i in set(left.tolist()) else None for i in range(len(places))]
 
 
 def resample(picture: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -124,24 +126,78 @@ def local_contrast(picture: np.ndarray) -> np.ndarray:
     return np.asarray(rest / (spread + QUIET), np.float32)
 
 
-def _descend(own: Level, other: np.ndarray, place: np.ndarray, steps: int) -> np.ndarray | None:
-    """Improve a map at one resolution."""
-    steepest, inverse = own.descents
+def _descend(
+    own: Sequence[Level], other: np.ndarray, places: np.ndarray, steps: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Improve maps at one resolution.
+
+    Args:
+        own: The parts, P.
+        other: ``(P, n, n)`` contrasts of the wholes.
+        places: ``(P, 2, 3)`` maps to begin with.
+        steps: Most steps.
+
+    Returns:
+        The maps, and ``(P,)`` bool whether they lead anywhere.
+    """
+    places, found, n = places.copy(), np.ones(len(own), bool), other.shape[-1]
+    going = np.arange(len(own))
+    contrast = np.stack([level.contrast for level in own])  # (P, n, n)
+    steepest = np.stack([level.descents[0] for level in own])  # (P, 6, n²)
+    inverse = np.stack([level.descents[1] for level in own])  # (P, 6, 6)
     for _ in range(steps):
-        difference = np.clip(
-            resample(other, place) - own.contrast, -2, 2
-        )  # few pixels must not rule
-        difference *= covered(place, len(difference))
-        p = inverse @ (steepest @ difference.ravel())
-        change = np.array([[1 + p[2], p[3], p[0]], [p[4], 1 + p[5], p[1]], [0, 0, 1]])
-        if abs(np.linalg.det(change)) < 0.1:
-            return None
-        place = (np.vstack([place, [0, 0, 1]]) @ np.linalg.inv(change))[:2]
-        if np.abs(place).max() > FARTHEST:
-            return None
-        if np.abs(p).max() * len(other) / 2 < SETTLED:
+        laid, inside = _laid(other, places[going])
+        difference = np.clip(laid - contrast, -2, 2)  # few pixels must not rule
+        difference *= inside
+        p = (inverse @ (steepest @ difference.reshape(len(going), -1, 1)))[..., 0]  # (G, 6)
+        change = np.tile(np.eye(3), (len(going), 1, 1))
+        change[:, 0] += p[:, [2, 3, 0]]
+        change[:, 1] += p[:, [4, 5, 1]]
+        lost = np.abs(np.linalg.det(change)) < 0.1
+        change[lost] = np.eye(3)
+        ahead = np.linalg.inv(change)
+        ahead = places[going, :, :2] @ ahead[:, :2] + places[going, :, 2:] * ahead[:, 2:]
+        places[going] = np.where(lost[:, None, None], places[going], ahead)
+        lost |= np.abs(places[going]).max(axis=(1, 2)) > FARTHEST
+        found[going[lost]] = False
+        on = ~lost & (np.abs(p).max(axis=1) * n / 2 >= SETTLED)
+        if not on.all():
+            going, other, contrast = going[on], other[on], contrast[on]
+            steepest, inverse = steepest[on], inverse[on]
+        if not len(going):
             break
-    return place
+    return places, found
+
+
+def _laid(pictures: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return pictures as seen through maps, and where those lead into them.
+
+    Args:
+        pictures: ``(P, n, n)`` float32.
+        places: ``(P, 2, 3)`` maps.
+
+    Returns:
+        As `resample` and `covered`: ``(P, n, n)`` float32, bilinear, the edges extended; and bool.
+    """
+    count, n, _ = pictures.shape
+    y, x = _coordinates(n)
+    row, column = (
+        (place[:, 0, None, None] * x + place[:, 1, None, None] * y + place[:, 2, None, None])
+        for place in places[:, ::-1].swapaxes(0, 1).astype(np.float32)
+    )  # (P, n, n) each, from -1 to 1
+    inside = (np.abs(row) <= 1) & (np.abs(column) <= 1)
+    for place in (row, column):  # to pixels
+        place *= n / 2
+        place += (n - 1) / 2
+        np.clip(place, 0, n - 1, out=place)
+    top, left = (np.minimum(place.astype(np.int64), n - 2) for place in (row, column))
+    row -= top
+    column -= left
+    first = top * n + left + np.arange(count)[:, None, None] * n * n
+    flat = pictures.ravel()
+    upper = flat[first] * (1 - column) + flat[first + 1] * column
+    lower = flat[first + n] * (1 - column) + flat[first + n + 1] * column
+    return upper * (1 - row) + lower * row, inside
 
 
 @lru_cache(maxsize=8)
@@ -151,7 +207,10 @@ def _coordinates(n: int) -> tuple[np.ndarray, np.ndarray]:
     return along[:, None], along[None, :]
 
 
-def _correlation(one: np.ndarray, two: np.ndarray) -> float:
-    """Return the correlation of two lists of contrasts, about zero."""
-    length = np.sqrt(float(one @ one) * float(two @ two))
-    return float(one @ two) / length if length else 0.0
+def _correlation(one: np.ndarray, two: np.ndarray) -> np.ndarray:
+    """Return the correlations (P,) of contrasts (P, n, n), about zero; 0 where one has none."""
+    both, first, second = (
+        np.einsum("pij,pij->p", a, b, dtype=np.float64)
+        for a, b in ((one, two), (one, one), (two, two))
+    )
+    return np.asarray(both / np.maximum(np.sqrt(first * second), 1e-12))

@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 
 from octoscope.errors import OctoscopeError
+from octoscope.files import read_parquet
 from octoscope.scans.layouts import cells, lesions
 from octoscope.scans.layouts.columns import name_columns, names_paths, parse_columns
 from octoscope.scans.layouts.csv_text import read_csv
@@ -136,11 +137,12 @@ def _parquet(file: Path) -> pd.DataFrame:
     Raises:
         OctoscopeError: If it holds too much, or cells that are no text.
     """
-    about = pq.ParquetFile(file).metadata
+    with file.open("rb") as content:
+        about = pq.ParquetFile(content).metadata
     size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
     if about.num_rows > MAX_ROWS or size > 4 * MAX_BYTES:
         raise OctoscopeError(f"it holds {about.num_rows:,} rows in {size >> 20:,} MiB, too much")
-    frame = pd.read_parquet(file)
+    frame = read_parquet(file)
     if any(name is not None for name in frame.index.names):
         frame = frame.reset_index()
     texts = [
