@@ -91,8 +91,10 @@ def register(
     for index, ((_, steps), least) in enumerate(zip(STEPS, LEAST_ALIKE, strict=True)):
         if not len(left):
             break
-        own = [parts[i].level(index) for i in left]
-        other = np.stack([signs[i] * wholes[i].level(index).contrast for i in left])  # (L, n, n)
+        own = [parts[i].level(index) for i in left.tolist()]
+        other = np.stack(
+            [signs[i] * wholes[i].level(index).contrast for i in left.tolist()]
+        )  # (L, n, n)
         places[left], found = _descend(own, other, places[left], steps)
         if least > 0:
             laid, inside = _laid(other, places[left])
