@@ -3,8 +3,8 @@
 The graph is cut below the target layer: the prefix runs without autograd, so it costs the memory
 of inference, and a hook at the target replaces its output by a detached leaf from which recording
 starts. Gradients of any logits with respect to the layer are then `torch.autograd.grad` through the
-short suffix alone, once per class. No parameter's ``.grad`` is ever written, and the model is left
-as it was found (`octoscope.models.borrow`).
+short suffix alone, once per class. No parameter's ``.grad`` is ever written, and all happens on a
+view of the model (`octoscope.models.borrow`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch.nn import functional as F
 
 from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import Switch, borrowed, turned
+from octoscope.models.view import counterpart
 from octoscope.models.layout import say
 from octoscope.models.probe import as_the_model_takes, first_tensor, logits_of
 
@@ -92,10 +93,10 @@ class Capture:
         gradients = evidence.gradients(evidence.logits.argmax(1))["layer4"]
     ```
 
-    Inside, the model evaluates with frozen parameters, and is given copies of what it is called
-    with; on leaving, also by an exception, training flags and ``requires_grad`` are as before. All
-    other hooks and switches last only as long as a call, so the lent model may also be run by
-    others meanwhile. It works under ``torch.no_grad``
+    Inside, ``capture.module`` is a view of the model that evaluates with frozen parameters and is
+    given copies of what it is called with; the model itself is not touched. Other hooks and
+    switches last only as long as a call, so the view may also be run plainly meanwhile. It works
+    under ``torch.no_grad``
     and ``torch.inference_mode``, and for layers that are followed by in-place operations. With
     several layers the graph is cut at the earliest on each path, and the later ones are recorded.
     Under an outer autocast the prefix keeps the lower precision and the suffix runs in float32, so
@@ -120,12 +121,14 @@ class Capture:
         self._layers = dict(layers)
         self._switches = tuple(switches)
         self._differentiate = self._layers.keys() if differentiate is None else set(differentiate)
+        self._lent = self._layers
         self._undo = ExitStack()
         self._recorded: dict[str, Tensor] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             self.module = undo.enter_context(borrowed(self._model))
+            self._lent = {n: counterpart(self.module, part) for n, part in self._layers.items()}
             undo.callback(self.module.register_forward_pre_hook(given_a_copy).remove)
             self._undo = undo.pop_all()
         return self
@@ -179,9 +182,9 @@ class Capture:
     def _watched(self) -> Iterator[None]:
         """Hooks on and switches turned, for one pass."""
         with ExitStack() as undo:
-            for switch in self._switches:
-                undo.enter_context(turned(switch))
-            for name, layer in self._layers.items():
+            for part, name, value in self._switches:
+                undo.enter_context(turned((counterpart(self.module, part), name, value)))
+            for name, layer in self._lent.items():
                 undo.callback(layer.register_forward_hook(partial(self._record, name)).remove)
             yield
 

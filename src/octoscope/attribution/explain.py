@@ -20,6 +20,7 @@ from octoscope.attribution.scene import (
     Precision,
     Request,
     autocast_dtype,
+    lent,
     look_at,
     read_layouts,
     several,
@@ -28,6 +29,7 @@ from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.targets import Targets, Wanted, wanted_classes
 from octoscope.attribution.views import VIEWS, averaged
 from octoscope.errors import OctoscopeError
+from octoscope.models.borrow import require_module
 from octoscope.models.layout import TargetLayer
 
 
@@ -92,8 +94,9 @@ def explain(
 
     All methods share one forward pass per batch and one backward through the layers above the
     target layer per class; the layers below hold no graph. Methods that need more passes share
-    those too; ``dry_run=True`` says which, and what they cost. The model is not changed: evaluation
-    mode, frozen parameters and hooks last only as long as the call, also when it raises.
+    those too; ``dry_run=True`` says which, and what they cost. The model is not touched: what is
+    explained is a view of it, evaluating and frozen, so other threads may explain, run or train it
+    meanwhile.
 
     ```python
     maps = explain(model, images, methods=["gradcam", "layercam"])
@@ -141,6 +144,7 @@ def explain(
         OctoscopeError: If a method, setting, class, layer, number of channels or pixel is wrong;
             the message says which.
     """
+    require_module(model)
     _require_images(images)
     defined, refused = methods_for(model, methods, images.ndim - 2)
     combining = tuple(method for method in defined if "maps" in method.needs)
@@ -187,6 +191,13 @@ def plan_of(
     request: Request, images: Tensor, wanted: Wanted, refused: Mapping[str, str], *, views: int
 ) -> Plan:
     """Plan a request, running one image to see the shapes of the model."""
+    with lent(request) as of_view:
+        return _plan_of(of_view, images, wanted, refused, views=views)
+
+
+def _plan_of(
+    request: Request, images: Tensor, wanted: Wanted, refused: Mapping[str, str], *, views: int
+) -> Plan:
     scene = look_at(request, images)
     with scene.capture:
         evidence = scene.capture(images[:1])

@@ -25,7 +25,7 @@ from octoscope.attribution.memory import (
 from octoscope.attribution.method import Method
 from octoscope.attribution.plan import captures_of
 from octoscope.attribution.registry import SOURCES
-from octoscope.attribution.scene import Request, Scene, look_at, read_layouts
+from octoscope.attribution.scene import Request, Scene, lent, look_at, read_layouts
 from octoscope.attribution.source import Batch
 from octoscope.attribution.targets import Wanted
 from octoscope.errors import OctoscopeError
@@ -47,7 +47,12 @@ class Part:
 
 
 def explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
-    """Explain all images, chunk by chunk."""
+    """Explain all images, chunk by chunk, on a view of the model."""
+    with lent(request) as of_view:
+        return _explained(of_view, images, wanted)
+
+
+def _explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
     scene = look_at(request, images)
     parts: list[Part] = []
     with scene.capture:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -17,10 +18,11 @@ from octoscope.attribution.plan import captures_of
 from octoscope.attribution.registry import SOURCES
 from octoscope.errors import OctoscopeError
 from octoscope.models.attention import AttentionStack, find_attention
-from octoscope.models.borrow import eager
+from octoscope.models.borrow import borrowed, eager
 from octoscope.models.layers import find_layer, layout_of
 from octoscope.models.layout import TargetLayer
 from octoscope.models.probe import probe_layer
+from octoscope.models.view import counterpart
 
 Layer = str | nn.Module | TargetLayer
 Precision = Literal["float32", "bfloat16"]
@@ -79,6 +81,19 @@ def autocast_dtype(precision: str) -> torch.dtype | None:
     if precision not in known:
         raise OctoscopeError(f'precision="{precision}" is neither float32 nor bfloat16')
     return known[precision]
+
+
+@contextmanager
+def lent(request: Request) -> Iterator[Request]:
+    """Borrow the model of a request; yield the same request of the view that is lent."""
+    with borrowed(request.model) as view:
+
+        def within(layer: Layer | None) -> Layer | None:
+            if isinstance(layer, TargetLayer):
+                return replace(layer, module=counterpart(view, layer.module))
+            return counterpart(view, layer) if isinstance(layer, nn.Module) else layer
+
+        yield replace(request, model=view, layers=tuple(map(within, request.layers)))
 
 
 def look_at(request: Request, images: Tensor) -> Scene:
