@@ -27,7 +27,6 @@ CHAINED = {
     "vgg11": 7,
     "repvgg_a0": 4,
     "mobilevit_xxs": 6,
-    "poolformer_s12": 4,
 }
 """Networks of which so many links, at least, run on crops at 64 × 96."""
 RESNET = FAMILIES[0]
