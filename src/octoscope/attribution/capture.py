@@ -23,7 +23,7 @@ from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import Switch, borrowed, turned
 from octoscope.models.view import counterpart
 from octoscope.models.layout import say
-from octoscope.models.probe import as_the_model_takes, first_tensor, logits_of
+from octoscope.models.probe import as_the_model_takes, at_least_float32, first_tensor, logits_of
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ class Evidence:
                 raise OctoscopeError(
                     f"the logits do not depend on layer {name}; pass layer= one that they come from"
                 )
-            found[name] = _at_least_float32(grad)
+            found[name] = at_least_float32(grad)
         return found
 
 
@@ -172,8 +172,8 @@ class Capture:
                 raise OctoscopeError(f"layer {name} does not run in the model's forward pass")
         recorded, self._recorded = self._recorded, {}
         return Evidence(
-            logits=_at_least_float32(score.detach()),
-            activations={n: _at_least_float32(t.detach()) for n, t in recorded.items()},
+            logits=at_least_float32(score.detach()),
+            activations={n: at_least_float32(t.detach()) for n, t in recorded.items()},
             score=score,
             recorded={n: t for n, t in recorded.items() if t.requires_grad},
         )
@@ -235,10 +235,6 @@ def _with_first(output: Any, tensor: Tensor) -> Any:
     parts = list(output)
     parts[next(i for i, part in enumerate(parts) if isinstance(part, Tensor))] = tensor
     return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _refusal(module: nn.Module, images: Tensor, error: Exception) -> str | None:

@@ -101,6 +101,11 @@ def as_the_model_takes(module: nn.Module, images: Tensor) -> Tensor:
         return images.detach().to(device, dtype)
 
 
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return a tensor of half precision in float32, any other as it is."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
 def first_tensor(output: Any) -> Tensor:
     """Return a layer's output, or the first part of it that is a tensor.
 

@@ -15,12 +15,13 @@ from octoscope.attribution.linear import quick_linear
 from octoscope.attribution.perturbation.baselines import Baseline, baseline_of, require_baseline
 from octoscope.attribution.perturbation.chain import LOW, SAME
 from octoscope.attribution.perturbation.cones import Cones
+from octoscope.attribution.perturbation.scores import Score, require_score, scored
 from octoscope.attribution.perturbation.windows import Windows
 from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.source import Batch
 from octoscope.errors import OctoscopeError
 from octoscope.models.layout import say
-from octoscope.models.probe import logits_of
+from octoscope.models.probe import at_least_float32, logits_of
 
 Sides = int | tuple[int, ...]
 PARTS = 7
@@ -39,11 +40,14 @@ class Occlusion:
         stride: Step in pixels, likewise; by default half the window, rounded up (16 of 32).
         baseline: What covers: a number in units of the images, ``"mean"`` (of each channel of the
             image) or ``"blur"``.
+        score: What is lost: the ``"logit"``, or the probability of the class by ``"softmax"`` or
+            ``"sigmoid"``.
     """
 
     window: Sides | None = None
     stride: Sides | None = None
     baseline: Baseline = 0.0
+    score: Score = "logit"
 
     def __post_init__(self) -> None:
         for name in ("window", "stride"):
@@ -57,6 +61,7 @@ class Occlusion:
                         "one for all axes or one for each"
                     )
         require_baseline("occlusion", self.baseline)
+        require_score("occlusion", self.score)
 
     def windows(self, size: tuple[int, ...]) -> Windows:
         """Lay the windows over images of *S.
@@ -84,11 +89,13 @@ class Occlusions:
         windows: Where the windows are.
         before: (b, K) logits of the images as they are.
         after: (b, W, K) logits with each window covered.
+        score: What is compared of them.
     """
 
     windows: Windows
     before: Tensor
     after: Tensor
+    score: Score = "logit"
 
 
 def occlusions(batch: Batch) -> Occlusions:
@@ -97,7 +104,7 @@ def occlusions(batch: Batch) -> Occlusions:
     images = batch.images
     windows = settings.windows(tuple(images.shape[2:]))
     after = covered_logits(batch, windows, baseline_of(images, settings.baseline))
-    return Occlusions(windows, batch.evidence.logits.float(), after)
+    return Occlusions(windows, at_least_float32(batch.evidence.logits), after, settings.score)
 
 
 def covered_logits(batch: Batch, windows: Windows, baseline: Tensor) -> Tensor:
@@ -167,7 +174,7 @@ def occlusion(occlusions: Occlusions, classes: Tensor) -> tuple[Tensor, dict[str
     """Occlusion: M_i = mean over the windows t that cover i of d_t = y_c(x) - y_c(x, t ← baseline).
 
     Zeiler & Fergus, ECCV 2014, section 4.1, with the mean where windows overlap. Signed: where M is
-    negative, covering raises the logit. The last windows end at the border of the image.
+    negative, covering raises the logit. With `Occlusion.score` y_c is a probability. The last windows end at the border of the image.
 
     Returns:
         The map (b, *S), and ``windows`` (b, W), y_c with each window covered; ``best_window``
@@ -177,8 +184,8 @@ def occlusion(occlusions: Occlusions, classes: Tensor) -> tuple[Tensor, dict[str
     """
     before, after = occlusions.before, occlusions.after
     image = torch.arange(len(after), device=after.device)
-    scores = after[image, :, classes]  # (b, W)
-    drops = before[image, classes][:, None] - scores
+    scores = scored(after, occlusions.score)[image, :, classes]  # (b, W)
+    drops = scored(before, occlusions.score)[image, classes][:, None] - scores
     best = scores.argmax(1)
     details = {
         "windows": scores,
