@@ -11,6 +11,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from octoscope.attribution.completeness import incomplete
 from octoscope.attribution.forward import Forward
 from octoscope.attribution.fusion import fused
 from octoscope.attribution.maps import Maps, flags_of
@@ -78,11 +79,16 @@ def _explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
         if parts[0].details[name]
     }
     table = joined("", (part.classes for part in parts))
+    logits = torch.cat([part.logits.to(images.device) for part in parts])
     return Maps(
         native=native,
         targets="all" if wanted.every else table,
-        flags={name: flags_of(native[name], before[name], axes) for name in names},
-        logits=torch.cat([part.logits.to(images.device) for part in parts]),
+        flags={
+            name: flags_of(native[name], before[name], axes)
+            | incomplete(details.get(name, {}), logits, table)
+            for name in names
+        },
+        logits=logits,
         size=tuple(images.shape[2:]),
         layer="+".join(name for name, _ in scene.layers),
         details=details,

@@ -10,7 +10,7 @@ captum, which hooks modules, gives the same where every ReLU is a module that is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any, Literal
 
@@ -20,6 +20,13 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from octoscope.attribution.graph import (
+    ACTIVATIONS,
+    factors,
+    has_own_backward,
+    kind_of,
+    nodes_of,
+)
 from octoscope.errors import OctoscopeError
 
 Rule = Literal["guided", "deconvolution"]
@@ -64,14 +71,6 @@ SMOOTH_FUNCTIONS: frozenset[Callable[..., Any]] = frozenset(
     if hasattr(place, name)
 )  # fmt: skip
 
-CURVED_NODES = (
-    "Relu", "Clamp", "Threshold", "Hardtanh", "LeakyRelu", "Elu", "Celu", "Selu", "Gelu", "Silu",
-    "Mish", "Prelu", "Rrelu", "Hardswish", "Softplus", "Tanh", "Erf", "Abs", "Glu", "Hardshrink",
-    "Softshrink", "LogSigmoid", "Sin", "Cos", "Atan", "Sign", "Heaviside",
-)  # fmt: skip
-"""Beginnings of the names of autograd's nodes of activation functions."""
-
-
 def require_rectifiers(module: nn.Module) -> None:
     """Refuse networks for which guided backpropagation and deconvolution are not defined.
 
@@ -98,33 +97,16 @@ def require_followed(logits: Tensor) -> None:
         OctoscopeError: Naming it; or if there is no ReLU at all.
     """
     ours = False
-    for node in _nodes(logits):
-        name = node.name()
-        kind = name.partition("Backward")[0]
-        if name == _Rectified.__name__ + "Backward":
+    for node in nodes_of(logits):
+        kind = kind_of(node)
+        if kind == _Rectified.__name__:
             ours = True
-        elif isinstance(node, torch.autograd.function.BackwardCFunction):
+        elif has_own_backward(node):
             raise OctoscopeError(_undefined(f"the network has a backward of its own, {kind}"))
-        elif kind.startswith(CURVED_NODES) or (kind in ("Maximum", "Minimum") and _lone(node)):
+        elif kind.startswith(ACTIVATIONS) or (kind in SELECTIONS and factors(node) < 2):
             raise OctoscopeError(_undefined(f"the network calls {kind.lower()}"))
     if not ours and logits.requires_grad:
         raise OctoscopeError(_undefined("the network calls none"))
-
-
-def _nodes(logits: Tensor) -> Iterator[Any]:
-    """Yield every node of the graph of a tensor, each once."""
-    waiting, seen = [logits.grad_fn], set()
-    while waiting:
-        node = waiting.pop()
-        if node is not None and node not in seen:
-            seen.add(node)
-            waiting += [one for one, _ in node.next_functions]
-            yield node
-
-
-def _lone(node: Any) -> bool:
-    """Say whether a node compares features with a constant."""
-    return any(one is None for one, _ in node.next_functions)
 
 
 def _undefined(found: str) -> str:
@@ -188,6 +170,8 @@ class Rectifiers(TorchFunctionMode):
                 raise OctoscopeError(_undefined("the network multiplies x by σ(x), as SiLU does"))
 
 
+SELECTIONS = ("Maximum", "Minimum", "Fmax", "Fmin")
+"""What compares features with others, or with a constant."""
 IN_PLACE = frozenset(("relu_", "clamp_", "clip_", "clamp_min_", "threshold_", "leaky_relu_",
                       "masked_fill_", "mul_", "__imul__", "__setitem__"))  # fmt: skip
 """Names of functions that write into their input."""
