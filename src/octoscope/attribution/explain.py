@@ -146,7 +146,9 @@ def explain(
     """
     require_module(model)
     _require_images(images)
+    methods = methods if isinstance(methods, str) else tuple(methods)
     defined, refused = methods_for(model, methods, images.ndim - 2)
+    named = {methods} if isinstance(methods, str) else set(methods)
     combining = tuple(method for method in defined if "maps" in method.needs)
     request = Request(
         model=model,
@@ -158,6 +160,7 @@ def explain(
         batch_size=batch_size,
         rectify=not signed,
         progress=progress,
+        optional=frozenset(method.name for method in defined) - named,
     )
     wanted = wanted_classes(targets, classes, len(images))
     if dry_run:
@@ -169,7 +172,7 @@ def explain(
             return explained(request, version, wanted_classes(same, None, len(images)))
 
         maps = averaged(once, images, maps)
-    return replace(_combined(maps, combining, request.settings), refused=refused)
+    return replace(_combined(maps, combining, request.settings), refused=refused | maps.refused)
 
 
 def _combined(maps: Maps, methods: Sequence[Method], settings: Mapping[str, Any]) -> Maps:
@@ -191,8 +194,14 @@ def plan_of(
     request: Request, images: Tensor, wanted: Wanted, refused: Mapping[str, str], *, views: int
 ) -> Plan:
     """Plan a request, running one image to see the shapes of the model."""
-    with lent(request) as of_view:
-        return _plan_of(of_view, images, wanted, refused, views=views)
+    try:
+        with lent(request) as of_view:
+            return _plan_of(of_view, images, wanted, refused, views=views)
+    except OctoscopeError as error:
+        if (rest := request.without_layers()) is None:
+            raise
+        left = {one.name: str(error) for one in request.methods if one not in rest.methods}
+    return plan_of(rest, images, wanted, {**refused, **left}, views=views)
 
 
 def _plan_of(

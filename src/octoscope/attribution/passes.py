@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import Any, cast
@@ -49,8 +49,15 @@ class Part:
 
 def explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
     """Explain all images, chunk by chunk, on a view of the model."""
-    with lent(request) as of_view:
-        return _explained(of_view, images, wanted)
+    try:
+        with lent(request) as of_view:
+            return _explained(of_view, images, wanted)
+    except OctoscopeError as error:
+        if (rest := request.without_layers()) is None:
+            raise
+        left = {one.name: str(error) for one in request.methods if one not in rest.methods}
+    maps = explained(rest, images, wanted)
+    return replace(maps, refused=left | maps.refused)
 
 
 def _explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
@@ -67,7 +74,9 @@ def _explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
         whole = torch.cat([piece.to(images.device) for piece in pieces])
         return whole[:, 0] if wanted.one and name not in shared else whole
 
-    names = [method.name for method in request.methods]
+    names = [one.name for one in request.methods if one.name not in scene.refused]
+    if not names:
+        raise OctoscopeError(f"none of the methods is defined here: {[*scene.refused.values()][0]}")
     native = {name: joined(name, (part.raw[name] for part in parts)) for name in names}
     before = {name: joined(name, (part.before[name] for part in parts)) for name in names}
     details = {
@@ -92,6 +101,7 @@ def _explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
         size=tuple(images.shape[2:]),
         layer="+".join(name for name, _ in scene.layers),
         details=details,
+        refused=scene.refused,
     )
 
 
@@ -179,7 +189,7 @@ def _chunk(request: Request, scene: Scene, images: Tensor, wanted: Wanted, chunk
     full = torch.autocast(taken.device.type, enabled=False)
     with torch.inference_mode(False), torch.enable_grad(), full:
         classes = table.to(taken.device, copy=True)  # no inference tensor, whatever the caller's
-        raw, before, details = _maps(request, batches, classes)
+        raw, before, details = _maps(request, batches, classes, scene.refused)
     return Part(raw, before, details, table, evidence.logits)
 
 
@@ -188,7 +198,7 @@ def _device_type(module: nn.Module) -> str:
 
 
 def _maps(
-    request: Request, batches: Sequence[Batch], table: Tensor
+    request: Request, batches: Sequence[Batch], table: Tensor, refused: dict[str, str]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, dict[str, Tensor]]]:
     """Return each method's maps, the same before their final ReLU, and its by-products.
 
@@ -196,6 +206,7 @@ def _maps(
         request: What is asked for.
         batches: One per target layer, all of the same images.
         table: (b, M) the classes.
+        refused: Methods left out, to which those are added that turn out not to be defined.
     """
     raw: dict[str, list[Tensor]] = {method.name: [] for method in request.methods}
     before: dict[str, list[Tensor]] = {method.name: [] for method in request.methods}
@@ -205,26 +216,35 @@ def _maps(
             batch.classes = column
         for method in request.methods:
             name = method.name
+            if name in refused:
+                continue
             if raw[name] and not method.class_specific:  # the same map for every class
                 for done in (raw, before):
                     done[name].append(done[name][0])
                 details[name].append(details[name][0])
                 continue
-            found = [_apply(method, batch) for batch in _batches_of(method, batches)]
+            try:
+                found = [_apply(method, batch) for batch in _batches_of(method, batches)]
+            except OctoscopeError as error:
+                if name not in request.optional:
+                    raise
+                refused[name] = str(error)
+                continue
             rectified = method.rectified and request.rectify
             layers = [map_ for map_, _ in found]
             raw[name].append(_one([m.relu() if rectified else m for m in layers], request, batches))
             before[name].append(_one(layers, request, batches))
             details[name].append(found[0][1])
+    methods = [method for method in request.methods if method.name not in refused]
     return (
-        {method.name: _stacked(raw[method.name], method) for method in request.methods},
-        {method.name: _stacked(before[method.name], method) for method in request.methods},
+        {method.name: _stacked(raw[method.name], method) for method in methods},
+        {method.name: _stacked(before[method.name], method) for method in methods},
         {
             method.name: {
                 key: _stacked([one[key] for one in details[method.name]], method)
                 for key in details[method.name][0]
             }
-            for method in request.methods
+            for method in methods
         },
     )
 

@@ -147,6 +147,27 @@ def _changed(module: nn.Module) -> str:
 
 
 @contextmanager
+def own_device(view: nn.Module) -> Iterator[None]:
+    """Make tensors on the CPU unless told otherwise, but in the view on the caller's default.
+
+    `torch.set_default_device` is for the caller's own code.
+    """
+    device = torch.get_default_device()
+    if device.type == "cpu":
+        yield
+        return
+    forward = view.forward
+
+    def as_ever(*args: Any, **kwargs: Any) -> Any:
+        with torch.device(device):
+            return forward(*args, **kwargs)
+
+    vars(view)["forward"] = as_ever
+    with torch.device("cpu"):
+        yield
+
+
+@contextmanager
 def turned(switch: Switch) -> Iterator[None]:
     """Change one attribute of a module for the length of the context."""
     part, name, value = switch

@@ -236,7 +236,7 @@ def _fits(
 
 def _noise(like: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(like.shape, generator=generator).to(like)
+    return torch.randn(like.shape, generator=generator, dtype=torch.float32).to(like)
 
 
 def alike(found: Tensor, expected: Tensor) -> bool:
