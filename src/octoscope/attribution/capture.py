@@ -32,7 +32,7 @@ class Evidence:
 
     Attributes:
         logits: (B, K).
-        activations: Layer name to its output, in the layer's own layout, at least float32.
+        activations: Layer name to its output, in the layer's own layout, as precise as the logits.
         score: The logits, in the graph.
         recorded: Layer name to its output in the graph, for the layers that are differentiated
             or come after one that is.
@@ -55,7 +55,7 @@ class Evidence:
             layers: Names of layers; by default all that are differentiated.
 
         Returns:
-            Layer name to g = dy_c/dA, shaped like the activation, at least float32.
+            Layer name to g = dy_c/dA, shaped like the activation, as precise as the logits.
 
         Raises:
             OctoscopeError: If the logits do not depend on a layer.
@@ -80,7 +80,7 @@ class Evidence:
                 raise OctoscopeError(
                     f"the logits do not depend on layer {name}; pass layer= one that they come from"
                 )
-            found[name] = at_least_float32(grad)
+            found[name] = grad.to(torch.promote_types(grad.dtype, self.logits.dtype))
         return found
 
 
@@ -171,9 +171,13 @@ class Capture:
             if name not in self._recorded:
                 raise OctoscopeError(f"layer {name} does not run in the model's forward pass")
         recorded, self._recorded = self._recorded, {}
+        logits = at_least_float32(score.detach())
         return Evidence(
-            logits=at_least_float32(score.detach()),
-            activations={n: at_least_float32(t.detach()) for n, t in recorded.items()},
+            logits=logits,
+            activations={
+                n: t.detach().to(torch.promote_types(t.dtype, logits.dtype))
+                for n, t in recorded.items()
+            },
             score=score,
             recorded={n: t for n, t in recorded.items() if t.requires_grad},
         )

@@ -80,7 +80,7 @@ def borrowed(
             yield module
         return
     _require_usable(module)
-    training = any(part.training for part in module.modules())
+    training = any(getattr(part, "training", False) for part in module.modules())
     view = _untorn(module) if training or own_weights else view_of(module)
     before = _versions(module)
     with plain_checkpoints(), ExitStack() as undo:

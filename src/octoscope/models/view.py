@@ -52,15 +52,32 @@ def view_of(module: nn.Module, *, own_weights: bool = False) -> nn.Module:
     view: nn.Module = copier.of(module)
     vars(view)[OWN] = own_weights
     for part in view.modules():
-        if isinstance(part, torch.jit.ScriptModule):
-            part.eval()
-        elif vars(part).get("training"):
+        if vars(part).get("training"):
             vars(part)["training"] = False
         if vars(part).get("grad_checkpointing") is True:
             vars(part)["grad_checkpointing"] = False
     for parameter in view.parameters():
         parameter.requires_grad_(False)
     return view
+
+
+class TorchScript(nn.Module):
+    """A module around a copy of a script, which has weights but no layers that can be watched."""
+
+    def __init__(self, script: nn.Module) -> None:
+        super().__init__()
+        with torch.no_grad():  # or the copies would come with a graph
+            own = copy.deepcopy(script)
+        for part in own.modules():
+            if getattr(part, "training", False):  # a frozen one has no flag
+                part.training = False
+        vars(self).update(script=own, training=False)  # no child, which would take no hooks
+        vars(self)[ORIGIN] = script
+        for name, parameter in own.named_parameters():
+            self._parameters[name.replace(".", "_")] = parameter.requires_grad_(False)  # type: ignore[assignment]
+
+    def forward(self, *images: Any) -> Any:
+        return vars(self)["script"](*images)
 
 
 def is_view(module: nn.Module) -> bool:
@@ -75,7 +92,8 @@ def origin(part: nn.Module) -> nn.Module:
 
 def remembered_by(view: nn.Module) -> nn.Module:
     """Return the module whose weights a view has: its model's, or its own where it copied them."""
-    return view if vars(view).get(OWN) else origin(view)
+    copied = vars(view).get(OWN) or isinstance(view, TorchScript)
+    return view if copied else origin(view)
 
 
 def counterpart(view: nn.Module, part: nn.Module) -> nn.Module:
@@ -119,7 +137,7 @@ class _Copier:
 
     def _module(self, part: nn.Module) -> nn.Module:
         if isinstance(part, torch.jit.ScriptModule):
-            return self._keep(part, copy.deepcopy(part))
+            return self._keep(part, TorchScript(part))
         shell = self._keep(part, object.__new__(type(part)))
         state = vars(shell)
         for name, value in list(vars(part).items()):
@@ -148,7 +166,7 @@ class _Copier:
         if isinstance(shell, REPLICATING):
             inside = shell._modules.get("module")
         if inside is not None:
-            state["forward"] = inside  # no second child: those lie in _modules
+            state["forward"] = inside.__call__
         plain = getattr(type(shell).forward, COMPILED, None)
         if plain is not None and "forward" not in state:
             state["forward"] = MethodType(plain, shell)

@@ -112,6 +112,11 @@ def piecewise_linear(module: nn.Module) -> None:
     """
     for name, part in module.named_modules():
         kind = type(part).__name__
+        if isinstance(part, torch.jit.ScriptModule):
+            raise OctoscopeError(
+                f"{name or 'the model'} is TorchScript, whose biases cannot be reached; use "
+                '"integrated_gradients"'
+            )
         if isinstance(part, CURVED) or kind in CURVED_NAMES or "Attention" in kind:
             raise OctoscopeError(_not_linear(f"{name or 'the model'} is of type {kind}"))
 
