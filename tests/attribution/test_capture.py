@@ -345,7 +345,9 @@ def test_borrowing_twice_and_nested() -> None:
     before = state_of(model)
     with borrowed(model) as outer, borrowed(outer) as inner:
         assert inner is outer and inner is not model
-        assert not any(part.training or p.requires_grad for part in inner.modules() for p in part.parameters())
+        assert not any(
+            part.training or p.requires_grad for part in inner.modules() for p in part.parameters()
+        )
         assert state_of(model) == before
     assert state_of(model) == before
 

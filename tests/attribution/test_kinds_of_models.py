@@ -286,13 +286,24 @@ def test_double_precision_is_kept_through_differences() -> None:
     with torch.no_grad():
         model.fc.bias.add_(1e8)
     few = ["occlusion", "ablationcam", "integrated_gradients"]
-    found = explain(model, images().double(), few, 1, layer="layer4", options={n: SOME[n] for n in few if SOME[n]})
+    found = explain(
+        model,
+        images().double(),
+        few,
+        1,
+        layer="layer4",
+        options={n: SOME[n] for n in few if SOME[n]},
+    )
     for name in ("occlusion", "integrated_gradients"):
         maps = expected().native[name]
         assert (found.native[name] - maps).abs().max() <= 1e-3 * float(maps.abs().max()), name
 
 
 def test_functional_relus_are_enough() -> None:
-    assert "guided_backprop" in explain(plain(), images(), "input", options={
-        k: v for k, v in QUICK.items() if METHODS[k].family == "input"})
+    assert "guided_backprop" in explain(
+        plain(),
+        images(),
+        "input",
+        options={k: v for k, v in QUICK.items() if METHODS[k].family == "input"},
+    )
     assert inspect.ismodule(torch)

@@ -75,7 +75,9 @@ class Forward:
                 )
             logits, self.images_per_pass = in_pieces(run, torch.arange(count), self.images_per_pass)
         with torch.inference_mode(False):
-            return at_least_float32(logits).clone()  # no inference tensor leaves: a graph could not use it
+            return at_least_float32(
+                logits
+            ).clone()  # no inference tensor leaves: a graph could not use it
 
     def whole(self, images: Tensor) -> Tensor:
         """Run the model once: images (m, C, *S), all in one pass, to logits (m, K)."""

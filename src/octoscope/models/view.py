@@ -143,7 +143,7 @@ class _Copier:
         for name, value in list(vars(part).items()):
             if type(value) in PLAIN:
                 state[name] = value
-            elif not value and type(value) in EMPTY:
+            elif type(value) in EMPTY and not value:
                 state[name] = type(value)()  # most of what a module has
             elif name == "_buffers":
                 # A copy, for a pass may write into it and a training thread does.

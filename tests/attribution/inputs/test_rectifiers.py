@@ -114,7 +114,9 @@ def test_every_way_to_write_relu(name: str, method: str) -> None:
     expected = explain(Net(nn.ReLU()), image, method, 1)[method]
     found = explain(Net(RELUS[name]), image, method, 1)[method]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-7)
-    assert not torch.equal(expected, explain(Net(nn.ReLU()), image, "input_x_gradient", 1)["input_x_gradient"])
+    assert not torch.equal(
+        expected, explain(Net(nn.ReLU()), image, "input_x_gradient", 1)["input_x_gradient"]
+    )
 
 
 @pytest.mark.parametrize("name", OTHERS)

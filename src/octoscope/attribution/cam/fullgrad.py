@@ -251,7 +251,9 @@ def _bias_of_bend(
 ) -> Tensor | None:
     """Return σ(z) - σ'(z) z of a function of each number of one tensor z in the graph, or None."""
     follows = [isinstance(one, Tensor) and one.requires_grad for one in args]
-    if sum(follows) != 1 or any(isinstance(one, Tensor) and one.requires_grad for one in kwargs.values()):
+    if sum(follows) != 1 or any(
+        isinstance(one, Tensor) and one.requires_grad for one in kwargs.values()
+    ):
         return None
     place = follows.index(True)
     leaf = args[place].detach().clone().requires_grad_()

@@ -71,6 +71,7 @@ SMOOTH_FUNCTIONS: frozenset[Callable[..., Any]] = frozenset(
     if hasattr(place, name)
 )  # fmt: skip
 
+
 def require_rectifiers(module: nn.Module) -> None:
     """Refuse networks for which guided backpropagation and deconvolution are not defined.
 

@@ -74,4 +74,6 @@ def draw_masks(
 
 def _interpolation(cells: int, pixels: int) -> Tensor:
     """Return the matrix (pixels, cells) of linear interpolation: what it makes of unit vectors."""
-    return F.interpolate(torch.eye(cells, dtype=torch.float32)[None], pixels, mode="linear", align_corners=False)[0].mT
+    return F.interpolate(
+        torch.eye(cells, dtype=torch.float32)[None], pixels, mode="linear", align_corners=False
+    )[0].mT

@@ -160,9 +160,7 @@ def _same_drops(before: Tensor, found: Tensor, expected: Tensor) -> bool:
     if found.shape != expected.shape or not bool((found - expected).isfinite().all()):
         return False
     rounding = min(ROUNDING * torch.finfo(found.dtype).eps, LOW) * before.abs().max()
-    return bool(
-        (found - expected).abs().max() <= SAME * (before - expected).abs().max() + rounding
-    )
+    return bool((found - expected).abs().max() <= SAME * (before - expected).abs().max() + rounding)
 
 
 def windows_per_image(sizing: Sizing) -> float:
