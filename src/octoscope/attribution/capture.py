@@ -21,9 +21,9 @@ from torch.nn import functional as F
 
 from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import Switch, borrowed, turned
-from octoscope.models.view import counterpart
 from octoscope.models.layout import say
 from octoscope.models.probe import as_the_model_takes, at_least_float32, first_tensor, logits_of
+from octoscope.models.view import counterpart
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Forward:
         self._layout = _layout(module)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the logits (n, K), at least float32, of images (n, C, *S) on the model's device."""
+        """Return the logits (n, K), at least float32, of images (n, C, *S) on its device."""
         return self.made(lambda rows: images[int(rows[0]) : int(rows[-1]) + 1], len(images))
 
     def made(self, make: Callable[[Tensor], Tensor], count: int) -> Tensor:
@@ -46,8 +46,8 @@ class Forward:
             count: Number n of images.
 
         Returns:
-            (n, K), at least float32. But for rounding, they do not depend on how many images share a
-            pass.
+            (n, K), at least float32. But for rounding, they do not depend on how many images
+            share a pass.
         """
         return self.rows(lambda rows: self.whole(make(rows)), count, make)
 

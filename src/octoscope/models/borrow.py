@@ -112,7 +112,7 @@ def require_module(model: object) -> None:
 
 def _require_usable(module: nn.Module) -> None:
     for parameter in module.parameters():
-        if isinstance(parameter, nn.parameter.UninitializedTensorMixin):
+        if isinstance(parameter, nn.UninitializedParameter):
             raise OctoscopeError(
                 f"{type(module).__name__} has lazy layers without weights yet; run it once on an "
                 "image"

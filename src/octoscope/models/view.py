@@ -77,6 +77,7 @@ class TorchScript(nn.Module):
             self._parameters[name.replace(".", "_")] = parameter.requires_grad_(False)  # type: ignore[assignment]
 
     def forward(self, *images: Any) -> Any:
+        """Run the script."""
         return vars(self)["script"](*images)
 
 

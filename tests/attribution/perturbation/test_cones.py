@@ -276,7 +276,7 @@ def test_drops_are_those_of_covered_images(kind: str) -> None:
     """The oracle covers the windows one by one; a large bias hides drops among the logits."""
     torch.manual_seed(0)
     first = [nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU()]
-    middle = ({**NOT_LOCAL, **LOCAL})[kind]() + [nn.Conv2d(6, 6, 3, padding=1), nn.ReLU()]
+    middle = [*{**NOT_LOCAL, **LOCAL}[kind](), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU()]
     head = [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(96, 3)]
     model = nn.Sequential(*first, *middle, *head).double().eval()
     with torch.no_grad():

@@ -258,7 +258,7 @@ def test_scores_of_independent_labels() -> None:
         assert maps.details["rise"]["score"].tolist() == [number]
     auto = risen(TwoFindings(), image, 0, score="auto", most=count, least=count)
     torch.testing.assert_close(auto["rise"][0], expected, rtol=1e-4, atol=1e-5)
-    with pytest.raises(OctoscopeError, match='score="sigmoids" is not known.*"sigmoid"'):
+    with pytest.raises(OctoscopeError, match=r'score="sigmoids" is not known.*"sigmoid"'):
         risen(TwoFindings(), image, 0, score="sigmoids")
 
 

@@ -83,7 +83,7 @@ def fullgrad(full_gradients: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, T
 
     Returns:
         (b, *S), and ``unexplained`` (b,): y_c less the sum of all terms before ψ, which equation 3
-        says is 0. It is rounding noise; from a hundredth of y_c on the map is flagged ``incomplete``.
+        says is 0. It is rounding noise; above a hundredth of y_c the map is ``incomplete``.
     """
     map_, unexplained = full_gradients
     return map_, {"unexplained": unexplained}

@@ -161,9 +161,9 @@ class Rectifiers(TorchFunctionMode):
         if not found.requires_grad:
             if any(one.requires_grad or one in self._answers for one in tensors):
                 self._answers[found] = True
-        elif stem in ("sigmoid", "hardsigmoid") and tensors:
-            self._gates[found] = self._gates.get(tensors[0], tensors[0])
-        elif stem in ("mul", "div", "truediv", "rmul", "imul") and len(tensors) == 1:
+        elif (stem in ("sigmoid", "hardsigmoid") and tensors) or (
+            stem in ("mul", "div", "truediv", "rmul", "imul") and len(tensors) == 1
+        ):
             self._gates[found] = self._gates.get(tensors[0], tensors[0])
         elif stem in ("mul", "rmul", "imul") and len(tensors) == 2:
             one, two = tensors
@@ -205,9 +205,9 @@ def rectified_by(
             return one
         return two if _follows(two) and _is_zero(one) else None
     if stem in ("mul", "rmul", "imul") and len(given) == 2:
-        x, mask = given if _follows(given[0]) else given[::-1]
-        switch = isinstance(mask, Tensor) and _follows(x) and mask in answers and _is_switch(mask)
-        return _gated(x, mask, answers, opens=True) if switch else None
+        one, mask = given if _follows(given[0]) else given[::-1]
+        switch = isinstance(mask, Tensor) and _follows(one) and mask in answers and _is_switch(mask)
+        return _gated(one, mask, answers, opens=True) if switch else None
     x = given[0] if given else None
     if not _follows(x):
         return None

@@ -172,7 +172,8 @@ def occlusion(occlusions: Occlusions, classes: Tensor) -> tuple[Tensor, dict[str
     """Occlusion: M_i = mean over the windows t that cover i of d_t = y_c(x) - y_c(x, t ← baseline).
 
     Zeiler & Fergus, ECCV 2014, section 4.1, with the mean where windows overlap. Signed: where M is
-    negative, covering raises the logit. With `Occlusion.score` y_c is a probability. The last windows end at the border of the image.
+    negative, covering raises the logit. The last windows end at the border of the image. With
+    `Occlusion.score` y_c is a probability.
 
     Returns:
         The map (b, *S), and ``windows`` (b, W), y_c with each window covered; ``best_window``

@@ -175,9 +175,9 @@ def rise(
     """RISE: M = 1/(N p) Σ_m f_c(x ⊙ m) m, with f what the model gives for the class.
 
     Petsiuk et al., BMVC 2018, section 3.2, equation 6, where f is a probability. `Rise.score` says
-    what it is here. Each mask is a grid of cells, kept with probability p, interpolated linearly and cropped at random.
-    Masks come in antithetic pairs (`Masks`), which leaves the expectation as it is and lowers the
-    variance. Images stop at different numbers of masks, as the map of their predicted class
+    what it is here. Each mask is a grid of cells, kept with probability p, interpolated linearly
+    and cropped at random. Masks come in antithetic pairs (`Masks`), which leaves the expectation as
+    it is and lowers the variance. Images stop at different numbers of masks, as the map of their predicted class
     settles.
 
     Returns:
