@@ -1,4 +1,4 @@
-"""What the graph of a pass says was computed, whoever asked for it: a function, script or kernel."""
+"""What the graph of a pass says was computed, whether by a function, a script or a kernel."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ ACTIVATIONS = (
 CURVED = (
     "Elu", "Celu", "Selu", "Gelu", "Silu", "Mish", "Hardswish", "Softplus", "Tanh", "Erf", "Glu",
     "LogSigmoid", "Sigmoid", "Sin", "Cos", "Atan", "Exp", "Log", "Sqrt", "Rsqrt", "Pow", "Softmax",
-    "SafeSoftmax", "NativeLayerNorm", "NativeGroupNorm", "NativeRmsNorm", "FusedRmsNorm", "ScaledDotProduct", "Norm",
+    "SafeSoftmax", "NativeLayerNorm", "NativeGroupNorm", "NativeRmsNorm", "FusedRmsNorm",
+    "ScaledDotProduct", "Norm",
     "LinalgVectorNorm", "Var", "Std", "Reciprocal", "Prod",
 )  # fmt: skip
 """The same of what is not piecewise linear in what it is given."""

@@ -76,7 +76,8 @@ def _explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
 
     names = [one.name for one in request.methods if one.name not in scene.refused]
     if not names:
-        raise OctoscopeError(f"none of the methods is defined here: {[*scene.refused.values()][0]}")
+        reason = next(iter(scene.refused.values()))
+        raise OctoscopeError(f"none of the methods is defined here: {reason}")
     native = {name: joined(name, (part.raw[name] for part in parts)) for name in names}
     before = {name: joined(name, (part.before[name] for part in parts)) for name in names}
     details = {

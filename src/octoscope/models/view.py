@@ -117,8 +117,11 @@ class _Copier:
             return self._done[id(value)]
         if isinstance(value, nn.Module):
             return self._module(value)
-        if isinstance(value, Tensor):
-            return self._keep(value, self._tensor(value))
+        if isinstance(
+            value, Tensor
+        ):  # one that is no weight is somebody's record, such as a hook's
+            weight = isinstance(value, nn.Parameter)
+            return self._keep(value, self._tensor(value)) if weight else value
         if isinstance(value, MethodType):
             return self._method(value)
         if isinstance(value, partial):
@@ -149,6 +152,8 @@ class _Copier:
             elif name == "_buffers":
                 # A copy, for a pass may write into it and a training thread does.
                 state[name] = {key: self._buffer(one) for key, one in list(value.items())}
+            elif isinstance(value, Tensor):
+                state[name] = self._done.get(id(value), self._tensor(value))
             elif isinstance(value, dict | list | set):
                 state[name] = self._container(value, always=True)
             else:
@@ -258,12 +263,12 @@ class _Copier:
 
 
 def _direct(value: Any) -> bool:
-    """Say whether a value is a module, a tensor, a method of a module, or a list of such."""
+    """Say whether a value is a module, a weight, a method of a module, or a list of such."""
     if isinstance(value, dict):
         return len(value) <= MOST and any(_direct(one) for one in list(value.values()))
     if isinstance(value, list | tuple | set):
         return len(value) <= MOST and any(_direct(one) for one in list(value))
-    return isinstance(getattr(value, "__self__", value), nn.Module | Tensor)
+    return isinstance(getattr(value, "__self__", value), nn.Module | nn.Parameter)
 
 
 def _content(cell: CellType) -> Any:

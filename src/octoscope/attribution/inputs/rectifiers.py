@@ -161,8 +161,9 @@ class Rectifiers(TorchFunctionMode):
         if not found.requires_grad:
             if any(one.requires_grad or one in self._answers for one in tensors):
                 self._answers[found] = True
-        elif (stem in ("sigmoid", "hardsigmoid") and tensors) or (
-            stem in ("mul", "div", "truediv", "rmul", "imul") and len(tensors) == 1
+        elif tensors and (
+            stem in ("sigmoid", "hardsigmoid")
+            or (stem in ("mul", "div", "truediv", "rmul", "imul") and len(tensors) == 1)
         ):
             self._gates[found] = self._gates.get(tensors[0], tensors[0])
         elif stem in ("mul", "rmul", "imul") and len(tensors) == 2:

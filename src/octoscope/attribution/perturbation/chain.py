@@ -191,8 +191,8 @@ def _is_local(link: Link, like: Tensor) -> bool:
     """Say whether a crop gives what the whole gives, as far from its edges as it should.
 
     It must be so by what the link computes (`local.Watched`), and when tried: on noise, with crops
-    of half the length at every corner and in the middle, because what wraps around the borders, say,
-    is seen only there. Where they are too small to tell, the link is not taken.
+    of half the length at every corner and in the middle, because what wraps around the borders,
+    say, is seen only there. Where they are too small to tell, the link is not taken.
     """
     noise = _noise(like)
     with Watched() as watched:

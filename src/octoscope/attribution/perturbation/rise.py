@@ -177,8 +177,8 @@ def rise(
     Petsiuk et al., BMVC 2018, section 3.2, equation 6, where f is a probability. `Rise.score` says
     what it is here. Each mask is a grid of cells, kept with probability p, interpolated linearly
     and cropped at random. Masks come in antithetic pairs (`Masks`), which leaves the expectation as
-    it is and lowers the variance. Images stop at different numbers of masks, as the map of their predicted class
-    settles.
+    it is and lowers the variance. Images stop at different numbers of masks, as the map of their
+    predicted class settles.
 
     Returns:
         The map (b, *S), and ``standard_error`` (b, *S), ``masks_used`` (b,), N, and ``score``
