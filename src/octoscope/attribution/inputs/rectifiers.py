@@ -210,7 +210,7 @@ def rectified_by(
         switch = isinstance(mask, Tensor) and _follows(one) and mask in answers and _is_switch(mask)
         return _gated(one, mask, answers, opens=True) if switch else None
     x = given[0] if given else None
-    if not _follows(x):
+    if not isinstance(x, Tensor) or not x.requires_grad:
         return None
     if stem in ("masked_fill", "setitem") and len(given) == 3 and _is_zero(given[2]):
         mask = given[1]
