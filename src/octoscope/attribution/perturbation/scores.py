@@ -35,10 +35,13 @@ def require_score(method: str, score: object, known: tuple[str, ...] = SCORES) -
 
 
 def scored(logits: Tensor, score: Score) -> Tensor:
-    """Return what logits (…, K) are compared by: their softmax, sigmoid, or themselves."""
-    if score == "softmax":
+    """Return what logits (…, K) are compared by: their softmax, sigmoid, or themselves.
+
+    The softmax of a single logit is that against 0, which is its sigmoid.
+    """
+    if score == "softmax" and logits.shape[-1] > 1:
         return logits.softmax(-1)
-    return logits.sigmoid() if score == "sigmoid" else logits
+    return logits if score == "logit" else logits.sigmoid()
 
 
 def score_of_head(module: nn.Module, image: Tensor) -> Score:
