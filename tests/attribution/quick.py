@@ -12,7 +12,7 @@ from octoscope.attribution.registry import METHODS, methods_named, sorted_out
 QUICK: dict[str, dict[str, Any]] = {
     "occlusion": {"window": 32, "stride": 32},
     "feature_ablation": {"segments": 6},
-    "rise": {"most": 8, "least": 8},
+    "rise": {"most": 8, "least": 8, "score": "softmax"},
     "integrated_gradients": {"steps": 3},
     "gradient_shap": {"samples": 3},
     "smoothgrad": {"samples": 3},

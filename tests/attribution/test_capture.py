@@ -343,9 +343,12 @@ def test_switches_are_turned_and_turned_back() -> None:
 def test_borrowing_twice_and_nested() -> None:
     model = net().train()
     before = state_of(model)
-    with borrowed(model), borrowed(model) as inner:
-        assert inner is model and not any(part.training for part in model.modules())
-        assert not any(p.requires_grad for p in model.parameters())
+    with borrowed(model) as outer, borrowed(outer) as inner:
+        assert inner is outer and inner is not model
+        assert not any(
+            part.training or p.requires_grad for part in inner.modules() for p in part.parameters()
+        )
+        assert state_of(model) == before
     assert state_of(model) == before
 
 

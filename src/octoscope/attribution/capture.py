@@ -3,8 +3,8 @@
 The graph is cut below the target layer: the prefix runs without autograd, so it costs the memory
 of inference, and a hook at the target replaces its output by a detached leaf from which recording
 starts. Gradients of any logits with respect to the layer are then `torch.autograd.grad` through the
-short suffix alone, once per class. No parameter's ``.grad`` is ever written, and the model is left
-as it was found (`octoscope.models.borrow`).
+short suffix alone, once per class. No parameter's ``.grad`` is ever written, and all happens on a
+view of the model (`octoscope.models.borrow`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from torch.nn import functional as F
 from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import Switch, borrowed, turned
 from octoscope.models.layout import say
-from octoscope.models.probe import as_the_model_takes, first_tensor, logits_of
+from octoscope.models.probe import as_the_model_takes, at_least_float32, first_tensor, logits_of
+from octoscope.models.view import counterpart
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Evidence:
 
     Attributes:
         logits: (B, K).
-        activations: Layer name to its output, in the layer's own layout, at least float32.
+        activations: Layer name to its output, in the layer's own layout, as precise as the logits.
         score: The logits, in the graph.
         recorded: Layer name to its output in the graph, for the layers that are differentiated
             or come after one that is.
@@ -54,7 +55,7 @@ class Evidence:
             layers: Names of layers; by default all that are differentiated.
 
         Returns:
-            Layer name to g = dy_c/dA, shaped like the activation, at least float32.
+            Layer name to g = dy_c/dA, shaped like the activation, as precise as the logits.
 
         Raises:
             OctoscopeError: If the logits do not depend on a layer.
@@ -79,7 +80,7 @@ class Evidence:
                 raise OctoscopeError(
                     f"the logits do not depend on layer {name}; pass layer= one that they come from"
                 )
-            found[name] = _at_least_float32(grad)
+            found[name] = grad.to(torch.promote_types(grad.dtype, self.logits.dtype))
         return found
 
 
@@ -92,10 +93,10 @@ class Capture:
         gradients = evidence.gradients(evidence.logits.argmax(1))["layer4"]
     ```
 
-    Inside, the model evaluates with frozen parameters, and is given copies of what it is called
-    with; on leaving, also by an exception, training flags and ``requires_grad`` are as before. All
-    other hooks and switches last only as long as a call, so the lent model may also be run by
-    others meanwhile. It works under ``torch.no_grad``
+    Inside, ``capture.module`` is a view of the model that evaluates with frozen parameters and is
+    given copies of what it is called with; the model itself is not touched. Other hooks and
+    switches last only as long as a call, so the view may also be run plainly meanwhile. It works
+    under ``torch.no_grad``
     and ``torch.inference_mode``, and for layers that are followed by in-place operations. With
     several layers the graph is cut at the earliest on each path, and the later ones are recorded.
     Under an outer autocast the prefix keeps the lower precision and the suffix runs in float32, so
@@ -120,12 +121,14 @@ class Capture:
         self._layers = dict(layers)
         self._switches = tuple(switches)
         self._differentiate = self._layers.keys() if differentiate is None else set(differentiate)
+        self._lent = self._layers
         self._undo = ExitStack()
         self._recorded: dict[str, Tensor] = {}
 
     def __enter__(self) -> Self:
         with ExitStack() as undo:
             self.module = undo.enter_context(borrowed(self._model))
+            self._lent = {n: counterpart(self.module, part) for n, part in self._layers.items()}
             undo.callback(self.module.register_forward_pre_hook(given_a_copy).remove)
             self._undo = undo.pop_all()
         return self
@@ -163,9 +166,13 @@ class Capture:
             if name not in self._recorded:
                 raise OctoscopeError(f"layer {name} does not run in the model's forward pass")
         recorded, self._recorded = self._recorded, {}
+        logits = at_least_float32(score.detach())
         return Evidence(
-            logits=_at_least_float32(score.detach()),
-            activations={n: _at_least_float32(t.detach()) for n, t in recorded.items()},
+            logits=logits,
+            activations={
+                n: t.detach().to(torch.promote_types(t.dtype, logits.dtype))
+                for n, t in recorded.items()
+            },
             score=score,
             recorded={n: t for n, t in recorded.items() if t.requires_grad},
         )
@@ -174,9 +181,9 @@ class Capture:
     def _watched(self) -> Iterator[None]:
         """Hooks on and switches turned, for one pass."""
         with ExitStack() as undo:
-            for switch in self._switches:
-                undo.enter_context(turned(switch))
-            for name, layer in self._layers.items():
+            for part, name, value in self._switches:
+                undo.enter_context(turned((counterpart(self.module, part), name, value)))
+            for name, layer in self._lent.items():
                 undo.callback(layer.register_forward_hook(partial(self._record, name)).remove)
             yield
 
@@ -241,10 +248,6 @@ def _with_first(output: Any, tensor: Tensor) -> Any:
     parts = list(output)
     parts[next(i for i, part in enumerate(parts) if isinstance(part, Tensor))] = tensor
     return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _refusal(module: nn.Module, images: Tensor, error: Exception) -> str | None:

@@ -20,6 +20,7 @@ from octoscope.attribution.scene import (
     Precision,
     Request,
     autocast_dtype,
+    lent,
     look_at,
     read_layouts,
     several,
@@ -28,6 +29,7 @@ from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.targets import Targets, Wanted, wanted_classes
 from octoscope.attribution.views import VIEWS, averaged
 from octoscope.errors import OctoscopeError
+from octoscope.models.borrow import require_module
 from octoscope.models.layout import TargetLayer
 
 
@@ -92,8 +94,9 @@ def explain(
 
     All methods share one forward pass per batch and one backward through the layers above the
     target layer per class; the layers below hold no graph. Methods that need more passes share
-    those too; ``dry_run=True`` says which, and what they cost. The model is not changed: evaluation
-    mode, frozen parameters and hooks last only as long as the call, also when it raises.
+    those too; ``dry_run=True`` says which, and what they cost. The model is not touched: what is
+    explained is a view of it, evaluating and frozen, so other threads may explain, run or train it
+    meanwhile.
 
     ```python
     maps = explain(model, images, methods=["gradcam", "layercam"])
@@ -141,8 +144,11 @@ def explain(
         OctoscopeError: If a method, setting, class, layer, number of channels or pixel is wrong;
             the message says which.
     """
+    require_module(model)
     _require_images(images)
+    methods = methods if isinstance(methods, str) else tuple(methods)
     defined, refused = methods_for(model, methods, images.ndim - 2)
+    named = {methods} if isinstance(methods, str) else set(methods)
     combining = tuple(method for method in defined if "maps" in method.needs)
     request = Request(
         model=model,
@@ -154,6 +160,7 @@ def explain(
         batch_size=batch_size,
         rectify=not signed,
         progress=progress,
+        optional=frozenset(method.name for method in defined) - named,
     )
     wanted = wanted_classes(targets, classes, len(images))
     if dry_run:
@@ -165,7 +172,7 @@ def explain(
             return explained(request, version, wanted_classes(same, None, len(images)))
 
         maps = averaged(once, images, maps)
-    return replace(_combined(maps, combining, request.settings), refused=refused)
+    return replace(_combined(maps, combining, request.settings), refused=refused | maps.refused)
 
 
 def _combined(maps: Maps, methods: Sequence[Method], settings: Mapping[str, Any]) -> Maps:
@@ -187,6 +194,19 @@ def plan_of(
     request: Request, images: Tensor, wanted: Wanted, refused: Mapping[str, str], *, views: int
 ) -> Plan:
     """Plan a request, running one image to see the shapes of the model."""
+    try:
+        with lent(request) as of_view:
+            return _plan_of(of_view, images, wanted, refused, views=views)
+    except OctoscopeError as error:
+        if (rest := request.without_layers()) is None:
+            raise
+        left = {one.name: str(error) for one in request.methods if one not in rest.methods}
+    return plan_of(rest, images, wanted, {**refused, **left}, views=views)
+
+
+def _plan_of(
+    request: Request, images: Tensor, wanted: Wanted, refused: Mapping[str, str], *, views: int
+) -> Plan:
     scene = look_at(request, images)
     with scene.capture:
         evidence = scene.capture(images[:1])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from octoscope.attribution.linear import quick_linear
 from octoscope.attribution.memory import fitting, in_pieces, most_at_once
 from octoscope.attribution.memory_format import MemoryFormat
-from octoscope.models.probe import logits_of
+from octoscope.models.probe import at_least_float32, logits_of
 
 
 class Forward:
@@ -36,7 +36,7 @@ class Forward:
         self.memory_format = MemoryFormat(module)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return the logits (n, K), float32, of images (n, C, *S) on the model's device."""
+        """Return the logits (n, K), at least float32, of images (n, C, *S) on its device."""
         return self.made(lambda rows: images[int(rows[0]) : int(rows[-1]) + 1], len(images))
 
     def made(self, make: Callable[[Tensor], Tensor], count: int) -> Tensor:
@@ -48,8 +48,8 @@ class Forward:
             count: Number n of images.
 
         Returns:
-            (n, K), float32. But for rounding, they do not depend on how many images share a
-            pass.
+            (n, K), at least float32. But for rounding, they do not depend on how many images
+            share a pass.
         """
         return self.rows(lambda rows: self.whole(make(rows)), count, make)
 
@@ -67,7 +67,7 @@ class Forward:
             make: Row numbers to images, of which the first is run to plan the memory.
 
         Returns:
-            (n, K), float32.
+            (n, K), at least float32.
         """
         with torch.inference_mode():
             if self.images_per_pass is None:
@@ -77,7 +77,9 @@ class Forward:
                 )
             logits, self.images_per_pass = in_pieces(run, torch.arange(count), self.images_per_pass)
         with torch.inference_mode(False):
-            return logits.float().clone()  # no inference tensor leaves: a graph could not use it
+            return at_least_float32(
+                logits
+            ).clone()  # no inference tensor leaves: a graph could not use it
 
     def whole(self, images: Tensor) -> Tensor:
         """Run the model once: images (m, C, *S), all in one pass, to logits (m, K)."""
@@ -85,7 +87,7 @@ class Forward:
 
     def _run(self, images: Tensor) -> Tensor:
         with self.precision(images.device):
-            return logits_of(self._module(images)).float()
+            return at_least_float32(logits_of(self._module(images)))
 
     @contextmanager
     def precision(self, device: torch.device) -> Iterator[None]:

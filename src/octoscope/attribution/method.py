@@ -35,7 +35,8 @@ class Method:
         class_specific: Whether the map depends on the class explained.
         dims: Numbers of spatial axes that it is defined for.
         families: Architectures that it is defined for.
-        unsigned: Whether a method without a final ReLU still gives no negative values.
+        unsigned: Whether a method without a final ReLU still gives no negative values (RISE, as
+            long as it weighs by probabilities).
         own_layer: Whether it looks at a layer of its own, whatever layer is explained.
         parts: Where a method gives several maps per image, whatever the class, what they are of
             (``"heads"``): its maps are (b, parts, *s).

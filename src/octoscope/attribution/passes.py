@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import Any, cast
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from octoscope.attribution.capture import Evidence
+from octoscope.attribution.completeness import incomplete
 from octoscope.attribution.forward import Forward
 from octoscope.attribution.fusion import fused
 from octoscope.attribution.maps import Maps, flags_of
@@ -27,7 +28,7 @@ from octoscope.attribution.memory import (
 from octoscope.attribution.method import Method
 from octoscope.attribution.plan import captures_of, giving_logits
 from octoscope.attribution.registry import SOURCES
-from octoscope.attribution.scene import Request, Scene, look_at, read_layouts
+from octoscope.attribution.scene import Request, Scene, lent, look_at, read_layouts
 from octoscope.attribution.source import Batch
 from octoscope.attribution.targets import Wanted
 from octoscope.errors import OctoscopeError
@@ -49,7 +50,19 @@ class Part:
 
 
 def explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
-    """Explain all images, chunk by chunk."""
+    """Explain all images, chunk by chunk, on a view of the model."""
+    try:
+        with lent(request) as of_view:
+            return _explained(of_view, images, wanted)
+    except OctoscopeError as error:
+        if (rest := request.without_layers()) is None:
+            raise
+        left = {one.name: str(error) for one in request.methods if one not in rest.methods}
+    maps = explained(rest, images, wanted)
+    return replace(maps, refused=left | maps.refused)
+
+
+def _explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
     scene = look_at(request, images)
     parts: list[Part] = []
     with scene.capture:
@@ -65,7 +78,10 @@ def explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
         whole = torch.cat([piece.to(images.device) for piece in pieces])
         return whole[:, 0] if wanted.one and name not in shared else whole
 
-    names = [method.name for method in request.methods]
+    names = [one.name for one in request.methods if one.name not in scene.refused]
+    if not names:
+        reason = next(iter(scene.refused.values()))
+        raise OctoscopeError(f"none of the methods is defined here: {reason}")
     native = {name: joined(name, (part.raw[name] for part in parts)) for name in names}
     before = {name: joined(name, (part.before[name] for part in parts)) for name in names}
     details = {
@@ -77,14 +93,20 @@ def explained(request: Request, images: Tensor, wanted: Wanted) -> Maps:
         if parts[0].details[name]
     }
     table = joined("", (part.classes for part in parts))
+    logits = torch.cat([part.logits.to(images.device) for part in parts])
     return Maps(
         native=native,
         targets="all" if wanted.every else table,
-        flags={name: flags_of(native[name], before[name], axes) for name in names},
-        logits=torch.cat([part.logits.to(images.device) for part in parts]),
+        flags={
+            name: flags_of(native[name], before[name], axes)
+            | incomplete(details.get(name, {}), logits, table)
+            for name in names
+        },
+        logits=logits,
         size=tuple(images.shape[2:]),
         layer="+".join(name for name, _ in scene.layers),
         details=details,
+        refused=scene.refused,
     )
 
 
@@ -184,7 +206,7 @@ def _chunk(
     # Passes of low precision ask for it themselves, whatever autocast the caller is in.
     full = torch.autocast(taken.device.type, enabled=False)
     with torch.inference_mode(False), torch.enable_grad(), full:
-        raw, before, details = _maps(request, batches)
+        raw, before, details = _maps(request, batches, scene.refused)
         return Part(raw, before, details, batches[0].table.cpu(), batches[0].evidence.logits)
 
 
@@ -202,13 +224,14 @@ def _device_type(module: nn.Module) -> str:
 
 
 def _maps(
-    request: Request, batches: Sequence[Batch]
+    request: Request, batches: Sequence[Batch], refused: dict[str, str]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, dict[str, Tensor]]]:
     """Return each method's maps, the same before their final ReLU, and its by-products.
 
     Args:
         request: What is asked for.
         batches: One per target layer, all of the same images.
+        refused: Methods left out, to which those are added that turn out not to be defined.
     """
     raw: dict[str, list[Tensor]] = {method.name: [] for method in request.methods}
     before: dict[str, list[Tensor]] = {method.name: [] for method in request.methods}
@@ -218,26 +241,35 @@ def _maps(
             batch.turn_to(column)
         for method in request.methods:
             name = method.name
+            if name in refused:
+                continue
             if raw[name] and not method.class_specific:  # the same map for every class
                 for done in (raw, before):
                     done[name].append(done[name][0])
                 details[name].append(details[name][0])
                 continue
-            found = [_apply(method, batch) for batch in _batches_of(method, batches)]
+            try:
+                found = [_apply(method, batch) for batch in _batches_of(method, batches)]
+            except OctoscopeError as error:
+                if name not in request.optional:
+                    raise
+                refused[name] = str(error)
+                continue
             rectified = method.rectified and request.rectify
             layers = [map_ for map_, _ in found]
             raw[name].append(_one([m.relu() if rectified else m for m in layers], request, batches))
             before[name].append(_one(layers, request, batches))
             details[name].append(found[0][1])
+    methods = [method for method in request.methods if method.name not in refused]
     return (
-        {method.name: _stacked(raw[method.name], method) for method in request.methods},
-        {method.name: _stacked(before[method.name], method) for method in request.methods},
+        {method.name: _stacked(raw[method.name], method) for method in methods},
+        {method.name: _stacked(before[method.name], method) for method in methods},
         {
             method.name: {
                 key: _stacked([one[key] for one in details[method.name]], method)
                 for key in details[method.name][0]
             }
-            for method in request.methods
+            for method in methods
         },
     )
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -14,13 +15,15 @@ from octoscope.attribution.fusion import Fusion
 from octoscope.attribution.head.residual import block_before
 from octoscope.attribution.method import Method
 from octoscope.attribution.plan import captures_of
+from octoscope.attribution.refusals import plainly
 from octoscope.attribution.registry import SOURCES
 from octoscope.errors import OctoscopeError
 from octoscope.models.attention import AttentionStack, find_attention
-from octoscope.models.borrow import eager
+from octoscope.models.borrow import borrowed, eager, own_device
 from octoscope.models.layers import find_layer, layout_of
 from octoscope.models.layout import TargetLayer
 from octoscope.models.probe import probe_layer
+from octoscope.models.view import counterpart
 
 Layer = str | nn.Module | TargetLayer
 Precision = Literal["float32", "bfloat16"]
@@ -39,6 +42,19 @@ class Request:
     batch_size: int | None
     rectify: bool
     progress: bool
+    optional: frozenset[str] = frozenset()
+    """Names of the methods that may be left out, because a family or "all" stands for them."""
+
+    def without_layers(self) -> Request | None:
+        """Return the request of the methods that need nothing of a layer; None if it is none.
+
+        It is none where no method would be left, or one was asked for that would be left out.
+        """
+        kept = tuple(one for one in self.methods if not captures_of([one], SOURCES))
+        lost = {one.name for one in self.methods if one not in kept}
+        if not kept or not lost or not lost <= self.optional or any(self.layers):
+            return None
+        return replace(self, methods=kept)
 
 
 @dataclass
@@ -49,6 +65,8 @@ class Scene:
     layers: list[tuple[str, nn.Module]]
     layouts: dict[str, TargetLayer]
     attention: AttentionStack | None
+    refused: dict[str, str] = field(default_factory=dict)
+    """Methods left out while running → why."""
 
     @property
     def targets(self) -> list[TargetLayer]:
@@ -79,6 +97,19 @@ def autocast_dtype(precision: str) -> torch.dtype | None:
     if precision not in known:
         raise OctoscopeError(f'precision="{precision}" is neither float32 nor bfloat16')
     return known[precision]
+
+
+@contextmanager
+def lent(request: Request) -> Iterator[Request]:
+    """Borrow the model of a request; yield the same request of the view that is lent."""
+    with borrowed(request.model) as view, plainly(view), own_device(view):
+
+        def within(layer: Layer | None) -> Layer | None:
+            if isinstance(layer, TargetLayer):
+                return replace(layer, module=counterpart(view, layer.module))
+            return counterpart(view, layer) if isinstance(layer, nn.Module) else layer
+
+        yield replace(request, model=view, layers=tuple(map(within, request.layers)))
 
 
 def look_at(request: Request, images: Tensor) -> Scene:

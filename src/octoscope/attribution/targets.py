@@ -88,7 +88,7 @@ def _whole_numbers(values: object, what: str) -> Tensor:
             f"{what}={values!r} is no class index; class indices are whole numbers"
         )
     try:
-        table = torch.as_tensor(values)
+        table = values if isinstance(values, Tensor) else torch.as_tensor(values, device="cpu")
     except ValueError:
         raise OctoscopeError(f"{what}={values!r} has rows of different lengths") from None
     if not table.numel():

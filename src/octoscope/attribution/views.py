@@ -52,5 +52,6 @@ def averaged(once: Callable[[Tensor, Tensor | str], Maps], images: Tensor, first
         mean = torch.stack(turned).mean(0)
         clipped = torch.stack([maps.flags[name]["clipped_fraction"] for maps, _ in seen]).mean(0)
         native[name] = mean
-        flags[name] = {**flags_of(mean, mean, axes), "clipped_fraction": clipped}
+        flags[name] = first.flags[name] | flags_of(mean, mean, axes)
+        flags[name]["clipped_fraction"] = clipped
     return replace(first, native=native, flags=flags)

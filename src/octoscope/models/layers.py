@@ -17,6 +17,7 @@ from octoscope.errors import OctoscopeError, did_you_mean
 from octoscope.models.borrow import borrowed, eager
 from octoscope.models.layout import TargetLayer, read_layout
 from octoscope.models.probe import as_the_model_takes, first_tensor, probe_layer
+from octoscope.models.view import counterpart
 
 Rule = Callable[[nn.Module], nn.Module | None]
 
@@ -41,12 +42,13 @@ def resolve_target(
         return layer
     name, module = find_layer(model, layer) or probe_layer(model, images)
     seen: list[Tensor] = []
-    hook = module.register_forward_hook(lambda _m, _i, out: seen.append(first_tensor(out)))
-    try:
-        with borrowed(model) as lent, torch.no_grad():
+    with borrowed(model) as lent, torch.no_grad():
+        watched = counterpart(lent, module)
+        hook = watched.register_forward_hook(lambda _m, _i, out: seen.append(first_tensor(out)))
+        try:
             lent(as_the_model_takes(lent, images[:1]).clone())
-    finally:
-        hook.remove()
+        finally:
+            hook.remove()
     if not seen:
         raise OctoscopeError(f"layer {name} does not run in the model's forward pass")
     return layout_of(model, name, module, seen[-1].shape, images[:1].shape)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from octoscope.errors import OctoscopeError
-from octoscope.models.borrow import borrowed
+from octoscope.models.borrow import borrowed, eager
 from octoscope.models.layout import read_layout
 
 
@@ -43,7 +43,8 @@ def probe_layer(model: nn.Module, images: Tensor) -> tuple[str, nn.Module]:
             except OctoscopeError:
                 continue
             if _used_positions(layer.maps(gradient)) > 1:
-                return names[part], part
+                name = names[part]
+                return name, eager(model).get_submodule(name)  # not that of the view
     raise OctoscopeError(
         f"{type(module).__name__} has no layer with spatial features before its logits; "
         "pass layer= a layer whose output is (B, C, *S), (B, *S, C) or (B, tokens, C)"
@@ -98,6 +99,11 @@ def as_the_model_takes(module: nn.Module, images: Tensor) -> Tensor:
         if images.is_inference():
             images = images.clone()  # an inference tensor may not be saved for a backward
         return images.detach().to(device, dtype)
+
+
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Return a tensor of half precision in float32, any other as it is."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def first_tensor(output: Any) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import numpy as np
@@ -58,23 +59,79 @@ def test_other_networks_are_refused(family: Family) -> None:
         explain(family.build(), family.images(1), "fullgrad")
 
 
-def test_a_curve_that_is_no_module_shows() -> None:
-    """It cannot be refused before anything runs, but it leaves part of the logit unexplained."""
+class Functional(nn.Module):
+    """Two convolutions with a function between them, saturated by the factor."""
 
-    class Functional(nn.Module):
-        def __init__(self, curve: bool) -> None:
-            super().__init__()
-            self.conv, self.head, self.curve = nn.Conv2d(3, 4, 3), nn.Linear(4, 4), curve
+    def __init__(self, bend: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.two, self.bend = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3), bend
+        self.head = nn.Linear(4, 4)
 
-        def forward(self, x: Tensor) -> Tensor:
-            bend = F.gelu if self.curve else F.relu
-            return self.head(bend(self.conv(x)).mean((2, 3)))
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.bend(self.two(self.bend(20 * self.conv(x)))).mean((2, 3)))
 
-    torch.manual_seed(0)
-    straight, bent = Functional(False), Functional(True)
-    whole = explain(straight, RESNET.images(2), "fullgrad").details["fullgrad"]["unexplained"]
-    short = explain(bent, RESNET.images(2), "fullgrad").details["fullgrad"]["unexplained"]
-    assert (whole.abs() < 1e-6).all() and (short.abs() > 1e-4).all()
+
+BENDS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu6": F.relu6,
+    "ReLU6 in place": nn.ReLU6(inplace=True),
+    "hardtanh": lambda x: F.hardtanh(x, -2, 3),
+    "clamp": lambda x: x.clamp(0, 4),
+    "clamp_": lambda x: x.clamp_(max=4),
+    "hardsigmoid": F.hardsigmoid,
+    "maximum": lambda x: torch.maximum(torch.ones(()), x),
+    "minimum": lambda x: torch.min(x, torch.full_like(x, 2)),
+    "threshold": lambda x: F.threshold(x, 1, 0.5),
+    "where": lambda x: torch.where(x > 2, x, 2.0),
+    "where by place": lambda x: x.masked_fill(x < 1, 1.0),
+    "leaky": lambda x: F.leaky_relu(x, 0.2),
+    "gate of one": lambda x: x * (x > 0),
+}
+
+
+@pytest.mark.parametrize("name", BENDS)
+def test_what_a_bend_adds_is_a_bias(name: str) -> None:
+    maps = explain(Functional(BENDS[name]).double(), RESNET.images(2).double(), "fullgrad")
+    unexplained = maps.details["fullgrad"]["unexplained"]
+    assert (unexplained.abs() <= 1e-9 * maps.logits.abs().amax(1)).all()
+    assert not maps.flags["fullgrad"]["incomplete"].any()
+
+
+CURVES: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "hardswish": F.hardswish,
+    "sigmoid": torch.sigmoid,
+    "silu by hand": lambda x: x * torch.sigmoid(x),
+    "square": lambda x: x * x,
+    "normalised": lambda x: x / (1 + x.abs().mean((2, 3), keepdim=True)),
+    "gate": lambda x: x * F.hardsigmoid(x.mean((2, 3), keepdim=True)),
+    "softmax": lambda x: x.softmax(1),
+    "script": torch.jit.script(F.mish),
+}
+
+
+@pytest.mark.parametrize("name", CURVES)
+def test_a_curve_is_refused_however_it_is_written(name: str) -> None:
+    with pytest.raises(OctoscopeError, match="only in a piecewise linear network"):
+        explain(Functional(CURVES[name]), RESNET.images(1), "fullgrad")
+
+
+def test_what_is_left_over_is_a_flag() -> None:
+    """Rolling a constant in beside the features is linear, and no bias that is known."""
+
+    def beside(x: Tensor) -> Tensor:
+        return torch.cat([x[:, :3], torch.ones_like(x[:, :1])], 1)
+
+    maps = explain(Functional(beside), RESNET.images(2), "fullgrad", 1)
+    error = maps.details["fullgrad"]["unexplained"].abs()
+    expected = error > 0.01 * maps.logits[:, 1].abs()
+    assert maps.flags["fullgrad"]["incomplete"].equal(expected) and expected.any()
+    few = {"integrated_gradients": {"steps": 1}}
+    maps = explain(RESNET.build(), RESNET.images(2), "integrated_gradients", 1, options=few)
+    error = maps.details["integrated_gradients"]["completeness"].abs()
+    expected = error > 0.01 * maps.logits[:, 1].abs()
+    assert maps.flags["integrated_gradients"]["incomplete"].equal(expected) and expected.any()
+    assert "incomplete" not in explain(RESNET.build(), RESNET.images(1)).flags["gradcam"]
 
 
 def decomposed(model: nn.Module, images: Tensor) -> list[Tensor]:

@@ -72,14 +72,14 @@ class Cramped(Rectifying):
 
     def __init__(self) -> None:
         super().__init__("in place")
-        self.largest = self.failed = 0
+        Cramped.largest = Cramped.failed = 0
 
     def forward(self, x: Tensor) -> Tensor:
         if x.requires_grad:
             if len(x) > 3:
-                self.failed += 1
+                Cramped.failed += 1
                 raise torch.OutOfMemoryError("no more")
-            self.largest = max(self.largest, len(x))
+            Cramped.largest = max(Cramped.largest, len(x))
         return super().forward(x)
 
 

@@ -172,8 +172,7 @@ def test_what_is_refused() -> None:
     for name in METHODS:
         with pytest.raises(OctoscopeError, match=r"not defined here.*GELU"):
             explain(nn.Sequential(nn.Conv2d(3, 4, 3), nn.GELU()), images, name)
-        with pytest.raises(OctoscopeError, match=r"no nn\.ReLU module"):
-            explain(OnlyFunctional(), images, name)
+        assert explain(OnlyFunctional(), images, name)[name].isfinite().all()
         with pytest.raises(OctoscopeError, match="calls gelu"):
             explain(functional(F.gelu), images, name)
     with pytest.raises(OctoscopeError, match="LeakyReLU"):

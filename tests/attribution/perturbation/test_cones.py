@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -27,7 +28,6 @@ CHAINED = {
     "vgg11": 7,
     "repvgg_a0": 4,
     "mobilevit_xxs": 6,
-    "poolformer_s12": 4,
 }
 """Networks of which so many links, at least, run on crops at 64 × 96."""
 RESNET = FAMILIES[0]
@@ -233,3 +233,69 @@ def test_explain_uses_them_and_leaves_nothing_behind() -> None:
     finally:
         hook.remove()
     assert not any("forward" in vars(part) for part in model.modules())
+
+
+class Gate(nn.Module):
+    """Scales channels by what the whole image says, weakly, or not at all on noise."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__()
+        self.kind, self.conv = kind, nn.Conv2d(6, 6, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x).relu()
+        if self.kind == "shut on noise":
+            return y * (1 + (x.mean((2, 3), keepdim=True) - 0.5).relu())
+        if self.kind == "weak":
+            return y + 1e-5 * x.mean((2, 3), keepdim=True)
+        if self.kind == "positions":
+            return y * torch.linspace(1, 2, y.shape[-1])
+        if self.kind == "flip":
+            return y + 1e-5 * y.flip(-1)
+        return y
+
+
+NOT_LOCAL: dict[str, Callable[[], list[nn.Module]]] = {
+    "circular": lambda: [nn.Conv2d(6, 6, 3, padding=1, padding_mode="circular"), nn.ReLU()],
+    "norm of the image": lambda: [nn.GroupNorm(1, 6)],
+    "norm of channels": lambda: [nn.InstanceNorm2d(6, affine=True)],
+    "shut on noise": lambda: [Gate("shut on noise")],
+    "weak": lambda: [Gate("weak")],
+    "positions": lambda: [Gate("positions")],
+    "flip": lambda: [Gate("flip")],
+}
+LOCAL: dict[str, Callable[[], list[nn.Module]]] = {
+    "reflected": lambda: [nn.Conv2d(6, 6, 3, padding=1, padding_mode="reflect"), nn.ReLU()],
+    "replicated": lambda: [nn.Conv2d(6, 6, 5, padding=2, padding_mode="replicate"), nn.ReLU()],
+    "plain": lambda: [Gate("none")],
+}
+
+
+@pytest.mark.parametrize("kind", [*NOT_LOCAL, *LOCAL])
+def test_drops_are_those_of_covered_images(kind: str) -> None:
+    """The oracle covers the windows one by one; a large bias hides drops among the logits."""
+    torch.manual_seed(0)
+    first = [nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU()]
+    middle = [*{**NOT_LOCAL, **LOCAL}[kind](), nn.Conv2d(6, 6, 3, padding=1), nn.ReLU()]
+    head = [nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(96, 3)]
+    model = nn.Sequential(*first, *middle, *head).double().eval()
+    with torch.no_grad():
+        model[0].weight.abs_()
+        model[-1].bias.add_(100)
+    images = 3 * torch.rand(2, 1, 48, 48, dtype=torch.float64)
+    options = {"occlusion": {"window": 8, "stride": 8}}
+    found = explain(model, images, "occlusion", 1, options=options)["occlusion"]
+    right = torch.zeros(2, 48, 48, dtype=torch.float64)
+    with torch.no_grad():
+        for i in range(0, 48, 8):
+            for j in range(0, 48, 8):
+                covered = images.clone()
+                covered[..., i : i + 8, j : j + 8] = 0
+                drop = (model(images) - model(covered))[:, 1]
+                right[:, i : i + 8, j : j + 8] = drop[:, None, None]
+    assert (found.double() - right).abs().max() <= 1e-6 * right.abs().max()
+    windows = Windows((48, 48), (8, 8), (8, 8))
+    with torch.inference_mode():
+        cones = Cones(model, images, torch.zeros_like(images), windows)
+    run = [part for link in cones.links for part in link.modules]
+    assert len(run) == (4 if kind in NOT_LOCAL else 6 + len(middle) - 2)

@@ -173,7 +173,7 @@ class Corner(nn.Module):
     calls = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        self.calls += 1
+        Corner.calls += 1  # of the class: what is explained is a view
         return torch.stack([x[:, :, :8, :8].sum((1, 2, 3)), x[:, :, -8:, -8:].sum((1, 2, 3))], 1)
 
 
@@ -190,10 +190,10 @@ def test_classes_share_the_passes() -> None:
     images = torch.rand(2, 1, 32, 48)
     calls = []
     for targets in (0, "all"):
-        model = Corner()
+        model, Corner.calls = Corner(), 0
         occluded(model, images, targets, window=8, stride=8)
         calls.append(model.calls)
-    assert calls[0] == calls[1]
+    assert 0 < calls[0] == calls[1]
     options = {"occlusion": {"window": 8, "stride": 8}}
     plan = explain(Corner(), images, "occlusion", options=options, dry_run=True)
     assert plan.forwards == 1 + 4 * 6

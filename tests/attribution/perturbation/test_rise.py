@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,26 +14,33 @@ from torch.nn import functional as F
 from octoscope.attribution.explain import explain
 from octoscope.attribution.perturbation.masks import draw_masks
 from octoscope.attribution.perturbation.rise import Rise
+from octoscope.attribution.perturbation.scores import SCORES
 from octoscope.errors import OctoscopeError
+from octoscope.models.classifier import Classifier
+from octoscope.models.preprocess import Preprocess
+from octoscope.scans.framing import Framing
 from timm_families import FAMILIES
 
 RESNET = FAMILIES[0]
 
 
 def risen(model: nn.Module, images: Tensor, targets: Any = None, **options: Any) -> Any:
+    options = {"score": "softmax", **options}
     return explain(model, images, "rise", targets=targets, options={"rise": options})
 
 
 class Patch(nn.Module):
     """Class 0 grows with the pixels of one corner, class 1 does not look at the image."""
 
+    images = 0
+
     def __init__(self, side: int = 8) -> None:
         super().__init__()
         self.side = side
-        self.images = 0
+        Patch.images = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        self.images += len(x)
+        Patch.images += len(x)  # of the class: what is explained is a view
         corner = x.flatten(1, -3)[:, 0, : self.side, : self.side].mean((1, 2))
         return torch.stack([2 * corner, torch.ones_like(corner)], 1)
 
@@ -144,7 +152,7 @@ def test_early_stop_saves_passes_and_classes_share_them() -> None:
         model = Patch()
         options = {"most": 400, "least": 40, "tolerance": tolerance}
         maps = risen(model, image, targets, **options)
-        counted[tolerance, targets] = model.images
+        counted[tolerance, targets] = Patch.images
         error = maps.details["rise"]["standard_error"]
         assert (error > 0).any()
     assert counted[0.0, 0] == counted[0.0, "all"]
@@ -226,3 +234,69 @@ def test_how_many_masks_are_summed_at_once_changes_nothing_but_memory(
     torch.testing.assert_close(pairs["rise"], whole["rise"])
     error, expected = (maps.details["rise"]["standard_error"] for maps in (pairs, whole))
     torch.testing.assert_close(error, expected)
+
+
+class TwoFindings(nn.Module):
+    """Independent labels: each looks at its own half of the image."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = x.shape[-1] // 2
+        sides = [x[..., :half].mean((1, 2, 3)), x[..., half:].mean((1, 2, 3))]
+        return 20 * (torch.stack(sides, 1) - 0.25)
+
+
+def test_scores_of_independent_labels() -> None:
+    """Mask by mask; by default the logit, in which one label does not weaken the other."""
+    image, count = torch.ones(1, 1, 16, 16), 40
+    masks = draw_masks((16, 16), count, 7, 0.5, 0, image)(torch.arange(count))
+    logits = TwoFindings()(masks[:, None])
+    as_the_head = {"softmax": logits.softmax(1), "sigmoid": logits.sigmoid(), "logit": logits}
+    for number, (score, f) in enumerate(as_the_head.items()):
+        maps = risen(TwoFindings(), image, 0, score=score, most=count, least=count)
+        expected = (f[:, 0, None, None] * masks).mean(0) / 0.5
+        torch.testing.assert_close(maps["rise"][0], expected, rtol=1e-4, atol=1e-5)
+        assert maps.details["rise"]["score"].tolist() == [number]
+    auto = risen(TwoFindings(), image, 0, score="auto", most=count, least=count)
+    torch.testing.assert_close(auto["rise"][0], expected, rtol=1e-4, atol=1e-5)
+    with pytest.raises(OctoscopeError, match=r'score="sigmoids" is not known.*"sigmoid"'):
+        risen(TwoFindings(), image, 0, score="sigmoids")
+
+
+class Probabilities(TwoFindings):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).sigmoid()
+
+
+def test_the_score_follows_the_head() -> None:
+    image = torch.rand(1, 1, 16, 16)
+    one = nn.Sequential(nn.Flatten(), nn.Linear(256, 1))
+    with_config = TwoFindings()
+    with_config.config = SimpleNamespace(problem_type="multi_label_classification")
+    preprocess = Preprocess(Framing(16, 16), 1, mean=(0.5,), std=(0.5,))
+    ours = Classifier(TwoFindings(), ["a", "b"], preprocess)
+    for model, score in [
+        (one, "sigmoid"),
+        (with_config, "sigmoid"),
+        (ours, "softmax"),
+        (Probabilities(), "logit"),  # as they are
+        (TwoFindings(), "logit"),
+    ]:
+        maps = risen(model.eval(), image, 0, score="auto", most=4, least=4)
+        assert maps.details["rise"]["score"].tolist() == [SCORES.index(score)]
+
+
+@pytest.mark.parametrize("method", ["occlusion", "feature_ablation"])
+def test_drops_of_probabilities(method: str) -> None:
+    image = torch.rand(1, 1, 16, 16)
+    plain = explain(TwoFindings(), image, method, 0)
+    for score in ("softmax", "sigmoid"):
+
+        class Scored(TwoFindings):
+            def forward(self, x: Tensor) -> Tensor:
+                logits = super().forward(x)
+                return logits.softmax(1) if score == "softmax" else logits.sigmoid()  # noqa: B023
+
+        found = explain(TwoFindings(), image, method, 0, options={method: {"score": score}})
+        expected = explain(Scored(), image, method, 0)
+        torch.testing.assert_close(found[method], expected[method], rtol=1e-4, atol=1e-6)
+        assert not torch.allclose(found[method], plain[method])

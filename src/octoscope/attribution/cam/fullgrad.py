@@ -14,9 +14,10 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from octoscope.attribution.display import normalise, upsample
+from octoscope.attribution.graph import has_own_backward, is_curved, kind_of, nodes_of
 from octoscope.attribution.source import Batch
 from octoscope.errors import OctoscopeError, did_you_mean
-from octoscope.models.probe import logits_of
+from octoscope.models.probe import at_least_float32, logits_of
 
 Rescale = Literal["layer", "channel"]
 
@@ -27,6 +28,12 @@ CONVOLUTIONS = (
 """Functions of (input, weight, bias, …)."""
 SUMS = {"add", "add_", "__add__", "__iadd__", "__radd__"}
 DIFFERENCES = {"sub", "sub_", "__sub__", "__isub__"}
+BENT = {
+    *("relu6", "hardtanh", "hardsigmoid", "clamp", "clip", "clamp_min", "clamp_max", "threshold"),
+    *("softshrink", "hardshrink", "maximum", "minimum", "max", "min", "fmax", "fmin"),
+    *("where", "masked_fill"),
+}
+"""Functions of each number whose pieces are lines that may not go through 0."""
 CURVED = (
     *(nn.GELU, nn.SiLU, nn.Mish, nn.ELU, nn.SELU, nn.CELU, nn.Softplus, nn.Softsign, nn.GLU),
     *(nn.Sigmoid, nn.LogSigmoid, nn.Tanh, nn.Hardswish, nn.Hardsigmoid),
@@ -69,13 +76,14 @@ def fullgrad(full_gradients: tuple[Tensor, Tensor]) -> tuple[Tensor, dict[str, T
     (m - min m) / (max m - min m), interpolates it to the image (cell centres aligned, where the
     authors align corners), and is summed over channels. z_l is what a layer with a bias gives; the
     bias of a batch norm is β - γ μ/σ; a constant added to or subtracted from features, such as the
-    mean of a `Classifier`'s preprocessing, is a bias too. Biases without positions, those after the
+    mean of a `Classifier`'s preprocessing, is a bias too; and so is what a bent function has beside
+    its slope, σ(z) - σ'(z) z, such as the 6 of a saturated ReLU6 (the paper's implicit bias,
+    section 3). Biases without positions, those after the
     pooling, have no map. The map is not signed, and says how much, not for or against.
 
     Returns:
         (b, *S), and ``unexplained`` (b,): y_c less the sum of all terms before ψ, which equation 3
-        says is 0. It is rounding noise unless the model computes something that is not piecewise
-        linear outside any of its modules.
+        says is 0. It is rounding noise; above a hundredth of y_c the map is ``incomplete``.
     """
     map_, unexplained = full_gradients
     return map_, {"unexplained": unexplained}
@@ -104,11 +112,20 @@ def piecewise_linear(module: nn.Module) -> None:
     """
     for name, part in module.named_modules():
         kind = type(part).__name__
-        if isinstance(part, CURVED) or kind in CURVED_NAMES or "Attention" in kind:
+        if isinstance(part, torch.jit.ScriptModule):
             raise OctoscopeError(
-                "a logit is the sum of its full gradients only in a piecewise linear network "
-                f"(ReLU, batch norm), and {name or 'the model'} is of type {kind}; use hirescam"
+                f"{name or 'the model'} is TorchScript, whose biases cannot be reached; use "
+                '"integrated_gradients"'
             )
+        if isinstance(part, CURVED) or kind in CURVED_NAMES or "Attention" in kind:
+            raise OctoscopeError(_not_linear(f"{name or 'the model'} is of type {kind}"))
+
+
+def _not_linear(found: str) -> str:
+    return (
+        "a logit is the sum of its full gradients only in a piecewise linear network (ReLU, batch "
+        f"norm), and {found}; use hirescam"
+    )
 
 
 class _FullGradient(TorchFunctionMode):
@@ -127,8 +144,8 @@ class _FullGradient(TorchFunctionMode):
 
     def of(self, module: nn.Module, images: Tensor, classes: Tensor) -> Tensor:
         """Run a model on images (m, C, *S), set map and total, and return y_c (m,)."""
-        self.map = _precise(images.new_zeros(len(images), *images.shape[2:]))
-        self.total = _precise(images.new_zeros(len(images)))
+        self.map = at_least_float32(images.new_zeros(len(images), *images.shape[2:]))
+        self.total = at_least_float32(images.new_zeros(len(images)))
         images = images.detach().clone().requires_grad_()
         with self:
             logits = logits_of(module(images))
@@ -137,10 +154,13 @@ class _FullGradient(TorchFunctionMode):
                 "the model runs under its own no_grad, so FullGrad finds no gradient; "
                 "leave fullgrad out"
             )
+        for node in nodes_of(logits):
+            if is_curved(node) or has_own_backward(node):
+                raise OctoscopeError(_not_linear(f"the model computes {kind_of(node)}"))
         score = logits.gather(1, classes[:, None]).squeeze(1)
         (gradient,) = torch.autograd.grad(score.sum(), images)
         self._add(images.detach(), gradient)
-        return _precise(score.detach())
+        return at_least_float32(score.detach())
 
     def __torch_function__(
         self,
@@ -152,6 +172,8 @@ class _FullGradient(TorchFunctionMode):
         """Call a function of torch, and if it adds a bias, ask its output for its gradient."""
         kwargs = kwargs or {}
         bias = _bias_of(func, args, kwargs)  # before an in-place sum overwrites what it is of
+        if bias is None and getattr(func, "__name__", "").strip("_") in BENT:
+            bias = _bias_of_bend(func, args, kwargs)
         found = func(*args, **kwargs)
         if bias is not None and isinstance(found, Tensor) and found.requires_grad:
             # A hook sees the gradient of this value, even if a ReLU then works in place.
@@ -159,15 +181,10 @@ class _FullGradient(TorchFunctionMode):
         return found
 
     def _add(self, bias: Tensor, gradient: Tensor) -> None:
-        term = _precise(bias.detach()) * _precise(gradient.detach())
+        term = at_least_float32(bias.detach()) * at_least_float32(gradient.detach())
         self.total += term.flatten(1).sum(1)
         if term.ndim == self._ndim:
             self.map += self._shown(term)
-
-
-def _precise(tensor: Tensor) -> Tensor:
-    """Return a tensor in float32 if it is of half precision, in which sums overflow."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
 def _shown(term: Tensor, size: torch.Size, rescale: Rescale) -> Tensor:
@@ -227,6 +244,26 @@ def _constant(name: str, left: Any, right: Any, alpha: float) -> Tensor | None:
     else:
         return None
     return factor * torch.as_tensor(constant, dtype=tensor.dtype, device=tensor.device).clone()
+
+
+def _bias_of_bend(
+    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Tensor | None:
+    """Return σ(z) - σ'(z) z of a function of each number of one tensor z in the graph, or None."""
+    follows = [isinstance(one, Tensor) and one.requires_grad for one in args]
+    if sum(follows) != 1 or any(
+        isinstance(one, Tensor) and one.requires_grad for one in kwargs.values()
+    ):
+        return None
+    place = follows.index(True)
+    leaf = args[place].detach().clone().requires_grad_()
+    given = [leaf.clone() if i == place else one for i, one in enumerate(args)]
+    found = func(*given, **kwargs)
+    if not isinstance(found, Tensor) or found.shape != leaf.shape:
+        return None
+    (slope,) = torch.autograd.grad(found.sum(), leaf)
+    bias = found.detach() - slope * leaf.detach()
+    return bias if bool(bias.any()) else None
 
 
 def _per_channel(bias: Tensor, ndim: int) -> Tensor:

@@ -88,7 +88,7 @@ def _trials(own: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
 
     def random(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator).to(own.device, own.dtype)
+        return torch.rand(shape, generator=generator, dtype=torch.float32).to(own.device, own.dtype)
 
     entries = random(*own.shape)
     scale = own.abs().mean()

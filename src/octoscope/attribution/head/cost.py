@@ -103,5 +103,7 @@ def _flops(run: Callable[[], object]) -> int:
 def _noise(sizing: Sizing) -> Tensor:
     """Return an image of noise (1, C, *S) such as the model is asked to explain."""
     generator = torch.Generator().manual_seed(0)
-    image = torch.rand(1, sizing.image_channels, *sizing.size, generator=generator)
+    image = torch.rand(
+        (1, sizing.image_channels, *sizing.size), generator=generator, dtype=torch.float32
+    )
     return as_the_model_takes(sizing.module, image)

@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from octoscope.attribution.capture import given_a_copy
+from octoscope.models.view import remembered_by
 
 MOST_TOPICS = 64
 """Findings kept of one model: layers times image sizes times kinds of trial."""
@@ -33,7 +34,7 @@ class Known:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._module = module
+        self._module = remembered_by(module)
 
     def get(self, topic: Hashable) -> Any:
         """Return what was found, None if nothing was."""

@@ -7,11 +7,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from octoscope.attribution.head.record import Call, Rows, repeated, with_first
-from octoscope.models.probe import logits_of
+from octoscope.models.probe import at_least_float32, logits_of
 
 Kept = Sequence[Sequence[Any]]
 """For each call the leaves of one image; None for a tensor on which the logits do not depend."""
@@ -91,11 +90,6 @@ class Replay:
                 one = example.new_zeros(()).expand(example.shape)
                 found.append(repeated(one, where, 1 if self.how.lean else count, copies=copies))
         return found
-
-
-def at_least_float32(logits: Tensor) -> Tensor:
-    """Return logits in float32, those of a model in double precision as they are."""
-    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 class _Queue:

@@ -78,7 +78,9 @@ def trial_of(module: nn.Module, layer: nn.Module, image: Tensor, known: Known) -
 def noise_like(image: Tensor) -> Tensor:
     """Return noise from 0 to 1, always the same, so that a trial does not depend on the images."""
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(image.shape, generator=generator).to(image.device, image.dtype)
+    return torch.rand(image.shape, generator=generator, dtype=torch.float32).to(
+        image.device, image.dtype
+    )
 
 
 def kind_of(image: Tensor) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ from octoscope.attribution.capture import logits_or_refusal
 from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.source import Batch, Source
 from octoscope.errors import OctoscopeError
+from octoscope.models.probe import at_least_float32
 
 THERE = 1.0
 """Cost of the forward pass of a gradient, which a group of classes shares."""
@@ -85,12 +86,8 @@ def there_and_back(
                 "the logits have no gradient at the pixels, because the model detaches them or "
                 'runs under no_grad; use methods of changed images instead, such as "occlusion"'
             )
-        found.append(_at_least_float32(grad))
-    return _at_least_float32(logits.detach()), found
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+        found.append(at_least_float32(grad))
+    return at_least_float32(logits.detach()), found
 
 
 def sum_of_gradients(batch: Batch, samples: int, point: Point, factor: Factor) -> Tensor:
@@ -109,7 +106,7 @@ def sum_of_gradients(batch: Batch, samples: int, point: Point, factor: Factor) -
         (g, b, C, *S).
     """
     images, table = batch.images, batch.table[:, batch.group]
-    sums = [torch.zeros_like(_at_least_float32(images)) for _ in range(table.shape[1])]
+    sums = [torch.zeros_like(at_least_float32(images)) for _ in range(table.shape[1])]
 
     def run(numbers: Tensor) -> Tensor:
         parts = _parts(int(numbers[0]), len(numbers), len(images))

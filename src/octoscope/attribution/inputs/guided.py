@@ -8,13 +8,17 @@ its grey values would get.
 
 from __future__ import annotations
 
-from torch import Tensor
+from typing import Any
+
+import torch
+from torch import Tensor, nn
 
 from octoscope.attribution.cam.gradients import gradcam
 from octoscope.attribution.display import upsample
 from octoscope.attribution.inputs.gradient import BACK, THERE, AtImages, at_the_images
-from octoscope.attribution.inputs.rectifiers import Rectifiers, Rule
+from octoscope.attribution.inputs.rectifiers import Rectifiers, Rule, require_followed
 from octoscope.attribution.source import Batch, Source
+from octoscope.models.probe import logits_of
 
 
 def guided_backprop(guided_gradients: Tensor) -> Tensor:
@@ -66,8 +70,17 @@ def guided_gradcam(activations: Tensor, gradients: Tensor, guided_gradients: Ten
 
 def _by(batch: Batch, rule: Rule) -> AtImages:
     """Return R at the pixels by a rule, where else are gradients."""
-    with Rectifiers(rule):
-        return at_the_images(batch)
+
+    def check(_module: nn.Module, _inputs: Any, output: Any) -> None:
+        if torch.is_grad_enabled():
+            require_followed(logits_of(output))
+
+    hook = batch.module.register_forward_hook(check)
+    try:
+        with Rectifiers(rule):
+            return at_the_images(batch)
+    finally:
+        hook.remove()
 
 
 SOURCES = (

@@ -10,9 +10,11 @@ from skimage.segmentation import slic
 from torch import Tensor
 
 from octoscope.attribution.perturbation.baselines import Baseline, baseline_of, require_baseline
+from octoscope.attribution.perturbation.scores import Score, require_score, scored
 from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.source import Batch
 from octoscope.errors import OctoscopeError
+from octoscope.models.probe import at_least_float32
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,14 @@ class FeatureAblation:
             values give squarer superpixels, much smaller ones let speckle merge them all.
         baseline: What replaces: a number in units of the images, ``"mean"`` (of each channel of the
             image) or ``"blur"``.
+        score: What is lost: the ``"logit"``, or the probability of the class by ``"softmax"`` or
+            ``"sigmoid"``.
     """
 
     segments: int = 50
     compactness: float = 1.0
     baseline: Baseline = 0.0
+    score: Score = "logit"
 
     def __post_init__(self) -> None:
         if isinstance(self.segments, bool) or not isinstance(self.segments, int):
@@ -44,6 +49,7 @@ class FeatureAblation:
                 f"feature_ablation: compactness={self.compactness} must be positive, such as 1"
             )
         require_baseline("feature_ablation", self.baseline)
+        require_score("feature_ablation", self.score)
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,8 @@ class Ablations:
     Attributes:
         labels: (b, *S) the superpixel of every pixel, counted through all images: a row of `after`.
         first: (b,) the number of each image's first superpixel.
-        before: (b, K) logits of the images as they are.
-        after: (R, K) logits with each superpixel replaced.
+        before: (b, K) scores of the images as they are: logits, unless set otherwise.
+        after: (R, K) scores with each superpixel replaced.
         owner: (R,) the image that each superpixel belongs to.
     """
 
@@ -103,7 +109,8 @@ def ablations(batch: Batch) -> Ablations:
         return torch.where(inside[:, None], baseline[which], images[which])
 
     after = batch.forward.made(replaced, len(owner))
-    before = batch.evidence.logits.float()
+    before = at_least_float32(batch.evidence.logits)
+    before, after = scored(before, settings.score), scored(after, settings.score)
     return Ablations(labels, first.to(images.device), before, after, owner)
 
 

@@ -1,18 +1,21 @@
 """The first layers of a network as a chain, of which each link sees only so far around a position.
 
-A link is run on crops of its input, so it must be local and the same everywhere. That is not read
-from the code of the network but tried: on noise, a crop has to give what the whole gives.
+A link is run on crops of its input, so it must be local and the same everywhere. What it computes
+must be so by its kind, and a crop has to give what the whole gives when it is tried.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from octoscope.attribution.perturbation.local import Watched
 
 SAME = 1e-4
 """Difference that counts as rounding, relative to the largest magnitude."""
@@ -185,26 +188,47 @@ def _sides(value: Any, axes: int) -> Sides:
 
 
 def _is_local(link: Link, like: Tensor) -> bool:
-    """Try on noise whether a crop gives what the whole gives, as far from its edges as it should.
+    """Say whether a crop gives what the whole gives, as far from its edges as it should.
 
-    The crop is the middle half. Where that is too small to tell, the link is not taken.
+    It must be so by what the link computes (`local.Watched`), and when tried: on noise, with crops
+    of half the length at every corner and in the middle, because what wraps around the borders,
+    say, is seen only there. Where they are too small to tell, the link is not taken.
     """
     noise = _noise(like)
-    whole = link(noise.clone())
+    with Watched() as watched:
+        whole = link(noise.clone())
+    if not watched.local:
+        return False
+    axes = list(zip(link.size, link.stride, strict=True))
+    lengths = [max(side // 2 // step, 1) * step for side, step in axes]
+    middle = [side // 4 // step * step for side, step in axes]
+    ends = [
+        -(-(side - length) // step) * step
+        for (side, step), length in zip(axes, lengths, strict=True)
+    ]
+    places = [middle, *product(*((0, end) for end in ends))]
+    return all(_fits(link, noise, whole, place, lengths) for place in places)
+
+
+def _fits(
+    link: Link, features: Tensor, whole: Tensor, place: Sequence[int], lengths: Sequence[int]
+) -> bool:
+    """Say whether the crop that starts at a place gives what `whole` has there."""
     both = (slice(None), slice(None))  # images and channels
     crop: list[slice] = []
     outside: list[slice] = []
     inside: list[slice] = []
-    for side, out, step, reach in zip(link.size, link.out, link.stride, link.reach, strict=True):
-        start = side // 4 // step * step
-        stop = start + max(side // 2 // step, 1) * step
-        first, last = -(-(start + reach) // step), min((stop - 1 - reach) // step, out - 1)
+    axes = zip(place, lengths, link.size, link.out, link.stride, link.reach, strict=True)
+    for start, length, side, out, step, reach in axes:
+        stop = side if side - start - length < step else start + length
+        first = 0 if start == 0 else -(-(start + reach) // step)
+        last = out - 1 if stop == side else min((stop - 1 - reach) // step, out - 1)
         if last < first:
             return False
         crop.append(slice(start, stop))
         outside.append(slice(first, last + 1))
         inside.append(slice(first - start // step, last + 1 - start // step))
-    part = link(noise[(*both, *crop)].clone())
+    part = link(features[(*both, *crop)].clone())
     expected = whole[(*both, *outside)]
     found = part[(*both, *inside)]
     return found.shape == expected.shape and alike(found, expected)
@@ -212,7 +236,7 @@ def _is_local(link: Link, like: Tensor) -> bool:
 
 def _noise(like: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    return torch.randn(like.shape, generator=generator).to(like)
+    return torch.randn(like.shape, generator=generator, dtype=torch.float32).to(like)
 
 
 def alike(found: Tensor, expected: Tensor) -> bool:

@@ -57,8 +57,11 @@ def draw_masks(
     """
     generator = torch.Generator().manual_seed(seed)
     steps = [-(-side // cells) for side in size]
-    numbers = torch.rand(count // 2, *[cells] * len(size), generator=generator)
-    shift = torch.rand(count // 2, len(size), generator=generator) * torch.tensor(steps)
+    numbers = torch.rand(
+        (count // 2, *[cells] * len(size)), generator=generator, dtype=torch.float32
+    )
+    shift = torch.rand((count // 2, len(size)), generator=generator, dtype=torch.float32)
+    shift = shift * torch.tensor(steps)
     grids = torch.stack([numbers < kept, 1 - numbers < kept], dim=1).flatten(0, 1)
     lines = tuple(_interpolation(cells, (cells + 1) * step).to(like) for step in steps)
     return Masks(
@@ -71,4 +74,6 @@ def draw_masks(
 
 def _interpolation(cells: int, pixels: int) -> Tensor:
     """Return the matrix (pixels, cells) of linear interpolation: what it makes of unit vectors."""
-    return F.interpolate(torch.eye(cells)[None], pixels, mode="linear", align_corners=False)[0].mT
+    return F.interpolate(
+        torch.eye(cells, dtype=torch.float32)[None], pixels, mode="linear", align_corners=False
+    )[0].mT

@@ -11,18 +11,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from octoscope.attribution.linear import quick_linear
 from octoscope.attribution.perturbation.baselines import Baseline, baseline_of, require_baseline
-from octoscope.attribution.perturbation.chain import alike
+from octoscope.attribution.perturbation.chain import LOW, SAME
 from octoscope.attribution.perturbation.cones import Cones
+from octoscope.attribution.perturbation.scores import Score, require_score, scored
 from octoscope.attribution.perturbation.windows import Windows
 from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.source import Batch
 from octoscope.errors import OctoscopeError
 from octoscope.models.layout import say
+from octoscope.models.probe import at_least_float32, logits_of
 
 Sides = int | tuple[int, ...]
 PARTS = 7
 """A side of the image holds this many default windows: 32 pixels of 224, 13 × 13 with overlap."""
+ROUNDING = 64
+"""Rounding of logits that come about in two ways, in units of their precision."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +40,14 @@ class Occlusion:
         stride: Step in pixels, likewise; by default half the window, rounded up (16 of 32).
         baseline: What covers: a number in units of the images, ``"mean"`` (of each channel of the
             image) or ``"blur"``.
+        score: What is lost: the ``"logit"``, or the probability of the class by ``"softmax"`` or
+            ``"sigmoid"``.
     """
 
     window: Sides | None = None
     stride: Sides | None = None
     baseline: Baseline = 0.0
+    score: Score = "logit"
 
     def __post_init__(self) -> None:
         for name in ("window", "stride"):
@@ -53,6 +61,7 @@ class Occlusion:
                         "one for all axes or one for each"
                     )
         require_baseline("occlusion", self.baseline)
+        require_score("occlusion", self.score)
 
     def windows(self, size: tuple[int, ...]) -> Windows:
         """Lay the windows over images of *S.
@@ -80,11 +89,13 @@ class Occlusions:
         windows: Where the windows are.
         before: (b, K) logits of the images as they are.
         after: (b, W, K) logits with each window covered.
+        score: What is compared of them.
     """
 
     windows: Windows
     before: Tensor
     after: Tensor
+    score: Score = "logit"
 
 
 def occlusions(batch: Batch) -> Occlusions:
@@ -93,7 +104,7 @@ def occlusions(batch: Batch) -> Occlusions:
     images = batch.images
     windows = settings.windows(tuple(images.shape[2:]))
     after = covered_logits(batch, windows, baseline_of(images, settings.baseline))
-    return Occlusions(windows, batch.evidence.logits.float(), after)
+    return Occlusions(windows, at_least_float32(batch.evidence.logits), after, settings.score)
 
 
 def covered_logits(batch: Batch, windows: Windows, baseline: Tensor) -> Tensor:
@@ -126,21 +137,30 @@ def _cones(
 ) -> Cones | None:
     """Return a quicker way to the same logits, None where the network does not let us.
 
-    Whatever in a network cannot be followed, or gives other logits for three windows, is no error:
-    the whole network runs for every window instead.
+    Whatever in a network cannot be followed, or lets some windows lose something else than the
+    whole network does, is no error: the whole network runs for every window instead.
     """
-    rows = torch.tensor([0, len(windows) // 2, len(windows) - 1])  # both borders and the middle
+    rows = windows.spread()
+    full = torch.autocast(batch.images.device.type, enabled=False)
     try:
-        with torch.inference_mode(), batch.forward.precision(batch.images.device):
+        with torch.inference_mode(), full, quick_linear():
             cones = Cones(batch.module, batch.images[:1], baseline[:1], windows)
             if not cones.links:
                 return None
             found = cones(rows)
-        with torch.inference_mode():
-            expected = batch.forward.whole(covered(rows)).to(found.dtype)
+            before = logits_of(batch.module(batch.images[:1]))
+            expected = logits_of(batch.module(covered(rows)))
     except Exception:
         return None
-    return cones if alike(found, expected) else None
+    return cones if _same_drops(before, found, expected) else None
+
+
+def _same_drops(before: Tensor, found: Tensor, expected: Tensor) -> bool:
+    """Say whether logits lose the same, but for rounding: before (1, K), with windows (m, K)."""
+    if found.shape != expected.shape or not bool((found - expected).isfinite().all()):
+        return False
+    rounding = min(ROUNDING * torch.finfo(found.dtype).eps, LOW) * before.abs().max()
+    return bool((found - expected).abs().max() <= SAME * (before - expected).abs().max() + rounding)
 
 
 def windows_per_image(sizing: Sizing) -> float:
@@ -152,7 +172,8 @@ def occlusion(occlusions: Occlusions, classes: Tensor) -> tuple[Tensor, dict[str
     """Occlusion: M_i = mean over the windows t that cover i of d_t = y_c(x) - y_c(x, t ← baseline).
 
     Zeiler & Fergus, ECCV 2014, section 4.1, with the mean where windows overlap. Signed: where M is
-    negative, covering raises the logit. The last windows end at the border of the image.
+    negative, covering raises the logit. The last windows end at the border of the image. With
+    `Occlusion.score` y_c is a probability.
 
     Returns:
         The map (b, *S), and ``windows`` (b, W), y_c with each window covered; ``best_window``
@@ -162,8 +183,8 @@ def occlusion(occlusions: Occlusions, classes: Tensor) -> tuple[Tensor, dict[str
     """
     before, after = occlusions.before, occlusions.after
     image = torch.arange(len(after), device=after.device)
-    scores = after[image, :, classes]  # (b, W)
-    drops = before[image, classes][:, None] - scores
+    scores = scored(after, occlusions.score)[image, :, classes]  # (b, W)
+    drops = scored(before, occlusions.score)[image, classes][:, None] - scores
     best = scores.argmax(1)
     details = {
         "windows": scores,

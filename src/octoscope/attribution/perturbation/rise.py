@@ -1,6 +1,6 @@
 """RISE: the mean of random masks, weighted by the probability that the model gives behind each.
 
-Shapes: images (b, C, *S), N masks m, probabilities f (b, N, K).
+Shapes: images (b, C, *S), N masks m, scores f (b, N, K).
 """
 
 from __future__ import annotations
@@ -8,11 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from octoscope.attribution.perturbation.masks import Masks, draw_masks
+from octoscope.attribution.perturbation.scores import (
+    SCORES,
+    Score,
+    require_score,
+    score_of_head,
+    scored,
+)
 from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.source import Batch
 from octoscope.errors import OctoscopeError
@@ -38,6 +46,9 @@ class Rise:
         cells: Cells of the masks' grid along every axis.
         kept: Probability p that a cell is kept.
         seed: Of the masks, which all images share.
+        score: What f is: ``"softmax"``, ``"sigmoid"`` (of independent labels, each by itself) or
+            ``"logit"``; ``"auto"`` follows the head where it is known, that of a `Classifier` or
+            of ``transformers`` or a single logit, and takes the logit of any other.
     """
 
     most: int = 4000
@@ -46,6 +57,7 @@ class Rise:
     cells: int = 7
     kept: float = 0.5
     seed: int = 0
+    score: Literal["auto", "softmax", "sigmoid", "logit"] = "auto"
 
     def __post_init__(self) -> None:
         for name in ("most", "least"):
@@ -67,6 +79,7 @@ class Rise:
             raise OctoscopeError(f"rise: cells={self.cells!r} makes no grid; use 2 or more")
         if not isinstance(self.seed, int):
             raise OctoscopeError(f"rise: seed={self.seed!r} is no seed; use a whole number")
+        require_score("rise", self.score, ("auto", *SCORES))
         if not 0 < self.kept < 1:
             raise OctoscopeError(
                 f"rise: kept={self.kept} is no probability between 0 and 1, such as 0.5"
@@ -79,14 +92,15 @@ class Masked:
 
     Attributes:
         masks: The masks, shared by all images.
-        probabilities: (b, N, K) softmax of the logits, sigmoid of a single one; 0 for masks not
-            used.
+        scores: (b, N, K) what became of the logits; 0 for masks not used.
         used: (b,) number of masks used for each image: the first ones.
+        score: What the scores are.
     """
 
     masks: Masks
-    probabilities: Tensor
+    scores: Tensor
     used: Tensor
+    score: Score
 
 
 class Mean:
@@ -128,16 +142,17 @@ def masked(batch: Batch) -> Masked:
     size = tuple(images.shape[2:])
     masks = draw_masks(size, settings.most, settings.cells, settings.kept, settings.seed, images)
     logits = batch.evidence.logits
+    score = score_of_head(batch.module, images[:1]) if settings.score == "auto" else settings.score
     predicted = logits.argmax(1).to(device)
     shape = (len(images), settings.most, logits.shape[1])
-    probabilities = torch.zeros(shape, device=device)
+    scores = torch.zeros(shape, dtype=logits.dtype, device=device)
     used = torch.zeros(len(images), dtype=torch.long, device=device)
     mean = Mean(len(images), masks, settings.kept)
     going = torch.arange(len(images), device=device)
     for start in range(0, settings.most, settings.least):
         stop = min(start + settings.least, settings.most)
-        seen = _probabilities(batch, masks, going, start, stop)
-        probabilities[going, start:stop] = seen
+        seen = scored(_logits(batch, masks, going, start, stop), score)
+        scores[going, start:stop] = seen
         used[going] = stop
         of_predicted = seen[torch.arange(len(going), device=device), :, predicted[going]]
         for rows in _together(start, stop, masks):
@@ -146,7 +161,7 @@ def masked(batch: Batch) -> Masked:
         going = going[~settled[going]]
         if not len(going):
             break
-    return Masked(masks, probabilities, used)
+    return Masked(masks, scores, used, score)
 
 
 def masks_per_image(sizing: Sizing) -> float:
@@ -157,39 +172,38 @@ def masks_per_image(sizing: Sizing) -> float:
 def rise(
     masked_images: Masked, classes: Tensor, settings: Rise
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """RISE: M = 1/(N p) Σ_m f_c(x ⊙ m) m, with f the softmax probability.
+    """RISE: M = 1/(N p) Σ_m f_c(x ⊙ m) m, with f what the model gives for the class.
 
-    Petsiuk et al., BMVC 2018, section 3.2, equation 6. Of a single logit f is the sigmoid. Each
-    mask is a grid of cells, kept with probability p, interpolated linearly and cropped at random.
-    Masks come in antithetic pairs (`Masks`), which leaves the expectation as it is and lowers the
-    variance. Images stop at different numbers of masks, as the map of their predicted class
-    settles.
+    Petsiuk et al., BMVC 2018, section 3.2, equation 6, where f is a probability. `Rise.score` says
+    what it is here. Each mask is a grid of cells, kept with probability p, interpolated linearly
+    and cropped at random. Masks come in antithetic pairs (`Masks`), which leaves the expectation as
+    it is and lowers the variance. Images stop at different numbers of masks, as the map of their
+    predicted class settles.
 
     Returns:
-        The map (b, *S), and ``standard_error`` (b, *S) and ``masks_used`` (b,), N.
+        The map (b, *S), and ``standard_error`` (b, *S), ``masks_used`` (b,), N, and ``score``
+        (b,), what f was: 0 softmax, 1 sigmoid, 2 logit.
     """
     seen, used = masked_images, masked_images.used
     image = torch.arange(len(used), device=used.device)
-    scores = seen.probabilities[image, :, classes]  # (b, N), 0 beyond those used
+    scores = seen.scores[image, :, classes]  # (b, N), 0 beyond those used
     mean = Mean(len(used), seen.masks, settings.kept)
     for rows in _together(0, scores.shape[1], seen.masks):
         mean.add(rows, scores[:, rows], image)
     map_, error = mean.result(used)
-    return map_, {"standard_error": error, "masks_used": used}
+    number = torch.full_like(used, SCORES.index(seen.score))
+    return map_, {"standard_error": error, "masks_used": used, "score": number}
 
 
-def _probabilities(batch: Batch, masks: Masks, which: Tensor, start: int, stop: int) -> Tensor:
-    """Return the probabilities (a, stop - start, K) of some images behind some masks."""
+def _logits(batch: Batch, masks: Masks, which: Tensor, start: int, stop: int) -> Tensor:
+    """Return the logits (a, stop - start, K) of some images behind some masks."""
     images, count = batch.images, stop - start
 
     def veiled(rows: Tensor) -> Tensor:
         rows = rows.to(images.device)
         return images[which[rows // count]] * masks(start + rows % count)[:, None]
 
-    logits = batch.forward.made(veiled, len(which) * count)
-    # A softmax over a single logit would be 1 behind every mask.
-    probabilities = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
-    return probabilities.unflatten(0, (len(which), count))
+    return batch.forward.made(veiled, len(which) * count).unflatten(0, (len(which), count))
 
 
 def _settled(mean: Tensor, error: Tensor, tolerance: float) -> Tensor:

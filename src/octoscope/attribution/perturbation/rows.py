@@ -39,7 +39,7 @@ ROWS: tuple[Method, ...] = (
         "Petsiuk et al., BMVC 2018, section 3.2, Eq 6",
         rectified=False,
         unsigned=True,
-        sentence="Random masks, weighted by the probability that survives behind each.",
+        sentence="Random masks, weighted by what the model still gives for the class behind each.",
         settings=Rise,
     ),
 )

@@ -51,6 +51,13 @@ class Windows:
         """The windows as slices of *S, the last axis running fastest."""
         return tuple(tuple(slice(*span) for span in box) for box in product(*self.spans))
 
+    def spread(self) -> Tensor:
+        """Return the numbers of some windows: at all corners, and in the middle."""
+        middle = tuple(count // 2 for count in self.grid)
+        places = {middle, *product(*((0, count - 1) for count in self.grid))}
+        numbered = {place: number for number, place in enumerate(product(*map(range, self.grid)))}
+        return torch.tensor(sorted(numbered[place] for place in places))
+
     def corners(self) -> Tensor:
         """Return (W, 2 n): first pixel along each of the n axes, then side along each."""
         rows = [

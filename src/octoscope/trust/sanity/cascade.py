@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from octoscope.attribution.targets import Targets
 from octoscope.errors import OctoscopeError
+from octoscope.models.borrow import borrowed
 from octoscope.progress import track
 from octoscope.trust.sanity.below import Shortcuts
 from octoscope.trust.sanity.compare import (
@@ -78,8 +79,7 @@ def randomisation(
     """Explain the same images and classes while stage after stage of the model is randomised.
 
     Args:
-        model: Any classifier. Its weights are changed during the call and restored exactly, also
-            when something raises; nobody else may use it meanwhile.
+        model: Any classifier. Only a copy of it forgets.
         images: (B, C, *S) as the model takes them.
         methods: As for `explain`; those behind a family or ``"all"`` that are not defined are
             left out, and so are those with several maps per image.
@@ -100,9 +100,37 @@ def randomisation(
     """
     if mode not in ("cascading", "independent"):
         raise OctoscopeError(f'mode="{mode}" is neither "cascading" nor "independent"')
-    what = chosen(model, images, methods, options)
-    classes = classes_of(model, images, targets)
-    order = stages_of(model, images, stages)
+    with borrowed(model, own_weights=True) as own:
+        return _randomisation(
+            own,
+            images,
+            chosen(model, images, methods, options),
+            classes_of(own, images, targets),
+            stages_of(own, images, stages),
+            mode=mode,
+            seed=seed,
+            ssim=ssim,
+            batch_size=batch_size,
+            cache=cache,
+            progress=progress,
+        )
+
+
+def _randomisation(
+    model: nn.Module,
+    images: Tensor,
+    what: Chosen,
+    classes: Tensor,
+    order: Sequence[Stage],
+    *,
+    mode: Mode,
+    seed: int,
+    ssim: bool,
+    batch_size: int | None,
+    cache: bool,
+    progress: bool,
+) -> Randomisation:
+    """Randomise the stages of a model, which is changed meanwhile."""
     shortcuts = Shortcuts(model, images, order) if cache else None
     ranks: dict[str, list[Tensor]] = {name: [] for name in what.names}  # (S, b) of each block
     structures: dict[str, list[Tensor]] = {name: [] for name in what.names}

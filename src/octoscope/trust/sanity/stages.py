@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from octoscope.errors import OctoscopeError, did_you_mean
-from octoscope.models.borrow import borrowed
+from octoscope.models.borrow import borrowed, eager
 from octoscope.models.probe import as_the_model_takes
 
 MOST = 8
@@ -131,6 +131,7 @@ def _in_order(model: nn.Module, images: Tensor) -> list[Owner]:
     def note(part: nn.Module, _inputs: object) -> None:
         called.setdefault(part, len(called))
 
+    own = eager(model)
     with borrowed(model) as module:
         hooks = [part.register_forward_pre_hook(note) for part in module.modules()]
         try:
@@ -145,7 +146,7 @@ def _in_order(model: nn.Module, images: Tensor) -> list[Owner]:
             above = when.get(name.rpartition(".")[0], 0) if name else 0
             when[name] = called.get(part, above)
             if any(True for _ in part.parameters(recurse=False)):
-                owners.append((name, part))
+                owners.append((name, own.get_submodule(name)))
     return sorted(owners, key=lambda owner: when[owner[0]])
 
 
