@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import Switch, borrowed, turned
 from octoscope.models.layout import say
-from octoscope.models.probe import as_the_model_takes, first_tensor, logits_of
+from octoscope.models.probe import as_the_model_takes, first_tensor, logits_of, with_first
 
 
 @dataclass(frozen=True)
@@ -195,7 +195,7 @@ class Capture:
         tensor = first_tensor(output)
         if name not in self._differentiate:
             self._recorded[name] = tensor
-            return _with_first(output, tensor.clone())
+            return with_first(output, tensor.clone())
         torch.set_grad_enabled(True)
         if torch.is_autocast_enabled(tensor.device.type):
             torch.set_autocast_enabled(tensor.device.type, False)
@@ -204,7 +204,7 @@ class Capture:
             tensor = tensor.detach().requires_grad_()
         self._recorded[name] = tensor
         # A copy goes on: an in-place ReLU would fail on a leaf and falsify the record otherwise.
-        return _with_first(output, tensor.clone())
+        return with_first(output, tensor.clone())
 
 
 def given_a_copy(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -223,15 +223,6 @@ def _autocast_restored(device: str) -> Iterator[None]:
         yield
     finally:
         torch.set_autocast_enabled(device, enabled)
-
-
-def _with_first(output: Any, tensor: Tensor) -> Any:
-    """Return a layer's output with its first tensor replaced."""
-    if isinstance(output, Tensor):
-        return tensor
-    parts = list(output)
-    parts[next(i for i, part in enumerate(parts) if isinstance(part, Tensor))] = tensor
-    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

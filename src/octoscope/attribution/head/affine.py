@@ -39,7 +39,7 @@ def affine_head(module: nn.Module, target: TargetLayer, suffix: Suffix) -> Affin
     Returns:
         The head, None if it is not affine.
     """
-    layout = (target.name, target.kind, target.grid, target.prefix_tokens)
+    layout = (target.name, target.kind, target.grid, target.prefix_tokens, target.places)
     topic = ("affine", *layout, *kind_of(suffix.image))
     parts = list(module.modules())
     place: int | None = suffix.known.get(topic)

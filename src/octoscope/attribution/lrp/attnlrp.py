@@ -96,7 +96,8 @@ class _Ruled(nn.Module):
             fed.append(inputs[0].detach().requires_grad_())
             return (fed[0].clone(), *inputs[1:])  # a leaf may not be written into
 
-        hook = self.network.register_forward_pre_hook(start)
+        # Not at the transformer itself: some are run by parts (`forward_features`).
+        hook = self.network.patch_embed.register_forward_pre_hook(start)
         try:
             with torch.inference_mode(False), torch.enable_grad(), Rules():
                 score = logits_of(self.module(images.detach()))

@@ -95,6 +95,9 @@ def _unlike_vit(stack: AttentionStack) -> str | None:
             return f"has an attention of another kind ({type(attention).__name__})"
         if type(block.mlp) is not Mlp:
             return f"has an MLP of another kind ({type(block.mlp).__name__})"
+        linear = (attention.qkv, attention.proj, block.mlp.fc1, block.mlp.fc2)
+        if other := next((part for part in linear if type(part) is not nn.Linear), None):
+            return f"has layers of another kind ({type(other).__name__})"
     if not isinstance(network.head, nn.Linear):
         return "has a head that is not one linear layer"
     return None

@@ -1,0 +1,180 @@
+"""Watching a network run once on noise: what every layer gave, and what the logits come from.
+
+The images to be explained play no part, so that what is found does not depend on which of them
+comes first. One forward keeps its graph; one backward tells at which positions the logits depend on
+a layer. Whether *everything* goes through a layer, the graph says (`octoscope.models.graph`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import GradientEdge, get_gradient_edge
+
+from octoscope.models.graph import cuts
+from octoscope.models.probe import first_tensor, logits_of, with_first
+
+
+@dataclass(eq=False)
+class Point:
+    """A tensor on the way from the images to the logits.
+
+    Attributes:
+        edge: Its place in the graph.
+        time: When it was made; later ones are larger.
+        shape: Its shape; empty if the logits do not depend on it.
+        device: Where it lies.
+        dtype: Its type.
+        by_first: Where the gradient of the logits is not zero, over the axes after the channels, if
+            channels come first: (*s).
+        by_last: The same if channels come last: the axes between rows and channels.
+        alike: Of tokens (1, N, C): whether the gradient is the same wherever it is not zero.
+        is_cut: Whether all that the logits have of the images goes through it.
+    """
+
+    edge: GradientEdge
+    time: int
+    shape: tuple[int, ...] = ()
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+    by_first: Tensor = field(default_factory=lambda: torch.zeros(0))
+    by_last: Tensor = field(default_factory=lambda: torch.zeros(0))
+    alike: bool = False
+    is_cut: bool = False
+
+    def learn(self, gradients: Sequence[Tensor | None]) -> None:
+        """Keep of a gradient what is asked later (pre-hook of the node)."""
+        gradient = gradients[self.edge.output_nr]
+        if gradient is None or gradient.ndim < 3:
+            return
+        self.shape, self.device, self.dtype = tuple(gradient.shape), gradient.device, gradient.dtype
+        used = gradient[:1].ne(0)
+        self.by_first, self.by_last = used.any(1)[0], used.any(-1)[0]
+        if gradient.ndim == 3 and len(gradient) == 1:
+            read = gradient[0][self.by_last]
+            self.alike = bool(len(read)) and torch.allclose(read, read[:1], rtol=1e-3)
+
+
+@dataclass(eq=False)
+class Call:
+    """One run of a module.
+
+    Attributes:
+        name: Qualified name in the eager model.
+        module: The module.
+        point: What it gave.
+        entry: Node and number of its first input, if that is in the graph.
+    """
+
+    name: str
+    module: nn.Module
+    point: Point
+    entry: tuple[object, int] | None
+
+
+class Trace:
+    """A run of a lent model, with its graph.
+
+    Args:
+        module: The lent model.
+        noise: (1, C, *S).
+
+    Attributes:
+        size: *S.
+        calls: Every run of a layer on which the logits depend, in the order in which they end.
+        runs: Name of a layer to how often it ran.
+        cuts: What everything goes through, from the images to the logits.
+        image: The images themselves.
+        blind: Whether the head looks at nothing yet, since its weights are zero.
+    """
+
+    def __init__(self, module: nn.Module, noise: Tensor) -> None:
+        self.size = tuple(noise.shape[2:])
+        self.runs: dict[str, int] = {}
+        self.calls: list[Call] = []
+        self._starts: list[Tensor] = []
+        self._entries: dict[nn.Module, list[tuple[object, int] | None]] = {}
+        with torch.inference_mode(False), torch.enable_grad():
+            leaf = noise.clone().requires_grad_()
+            logits = self._run(module, leaf)
+            ranks = torch.arange(1, logits.shape[1] + 1, device=logits.device)
+            self._score = (logits * ranks).sum()  # no two classes cancel
+        self.image = Point(get_gradient_edge(leaf), -1, tuple(leaf.shape))
+        self.cuts = self._cuts()
+        self._differentiate()
+        self.blind = not any(bool(call.point.by_last.any()) for call in self.calls)
+
+    def gradient(self, of: GradientEdge | None, to: Point, weights: Tensor | None) -> Tensor | None:
+        """Differentiate weights · (a tensor), or the score if `of` is None, to another tensor."""
+        outputs: Any = self._score if of is None else of
+        return torch.autograd.grad(
+            [outputs],
+            [to.edge],
+            grad_outputs=None if weights is None else [weights],
+            retain_graph=True,
+            allow_unused=True,
+        )[0]
+
+    def _run(self, module: nn.Module, leaf: Tensor) -> Tensor:
+        with ExitStack() as undo:
+            for name, part in module.named_modules():
+                if name:
+                    undo.callback(part.register_forward_pre_hook(self._enter).remove)
+                    undo.callback(part.register_forward_hook(partial(self._leave, name)).remove)
+            return logits_of(module(leaf.clone()))  # which may be written into
+
+    def _enter(self, part: nn.Module, inputs: tuple[Any, ...]) -> None:
+        given = next((one for one in inputs if isinstance(one, Tensor)), None)
+        known = given is not None and given.grad_fn is not None
+        self._entries.setdefault(part, []).append((given.grad_fn, given.output_nr) if known else None)
+
+    def _leave(self, name: str, part: nn.Module, _inputs: Any, output: Any) -> Any:
+        entry = self._entries[part].pop()
+        try:
+            tensor = first_tensor(output)
+        except Exception:  # whatever a layer may give that is no tensor
+            return None
+        self.runs[name] = self.runs.get(name, 0) + 1
+        if not torch.is_grad_enabled() and tensor.is_floating_point():
+            torch.set_grad_enabled(True)  # the model runs its backbone under its own no_grad
+            tensor = tensor.detach().requires_grad_()
+            self._starts.append(tensor)
+        if not tensor.requires_grad:
+            return None
+        given = tensor.clone()  # what follows may write into it
+        edge = get_gradient_edge(given)
+        self.calls.append(Call(name, part, Point(edge, edge.node._sequence_nr()), entry))
+        return with_first(output, given)
+
+    def _cuts(self) -> list[Point]:
+        if self._score.grad_fn is None:
+            self.calls = []
+            return []
+        starts = [self.image.edge.node, *(get_gradient_edge(one).node for one in self._starts)]
+        points = {(call.point.edge.node, call.point.edge.output_nr): call.point for call in self.calls}
+        found = []
+        for edge in cuts(self._score.grad_fn, starts):
+            if edge.node in starts:
+                continue
+            fresh = Point(edge, edge.node._sequence_nr())
+            point = points.get((edge.node, edge.output_nr), fresh)
+            point.is_cut = True
+            found.append(point)
+        return found
+
+    def _differentiate(self) -> None:
+        """Let every point learn from one backward."""
+        inputs = [self.image.edge, *(get_gradient_edge(one) for one in self._starts)]
+        points = dict.fromkeys([*(call.point for call in self.calls), *self.cuts])
+        with ExitStack() as undo:
+            for point in points:
+                undo.callback(point.edge.node.register_prehook(point.learn).remove)
+            if points:
+                torch.autograd.grad(self._score, inputs, retain_graph=True, allow_unused=True)
+        self.calls = [call for call in self.calls if call.point.shape]
