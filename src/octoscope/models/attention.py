@@ -100,6 +100,8 @@ def find_attention(model: nn.Module) -> AttentionStack:
             continue
         if not all(_is_self_attention(getattr(block, "attn", None)) for block in blocks):
             continue
+        if not hasattr(network, "patch_embed"):
+            continue  # a stage of a network
         if (reason := _not_one_sequence(network)) is not None:
             raise OctoscopeError(f"{type(network).__name__} {reason}; {INSTEAD}")
         layers = tuple(_layer(block, names) for block in blocks)

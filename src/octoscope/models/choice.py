@@ -23,7 +23,7 @@ from octoscope.models.patches import patches_of
 from octoscope.models.probe import as_the_model_takes
 from octoscope.models.rules import Candidate, candidates
 from octoscope.models.structure import parts_of
-from octoscope.models.trace import Call, Point, Trace
+from octoscope.models.trace import Call, Point, Trace, weighs
 
 ROUNDING = {torch.float16: 3e-2, torch.bfloat16: 3e-2}
 """Deviation of gradients, relative to the largest, that is rounding; `EXACT` in other types."""
@@ -204,7 +204,7 @@ class _Choice:
             if (
                 other.point.time > call.point.time
                 and other.point.is_cut
-                and _weighs(other.module)
+                and weighs(other.module)
                 and within
                 and not f"{other.name}.".startswith(f"{within}.")
                 and (len(other.point.shape) > 3 or other.point.shape[-1] == call.point.shape[-1])
@@ -273,7 +273,7 @@ class _Choice:
         times = [
             call.point.time
             for call in self._trace.calls
-            if _weighs(call.module) and _spreads(call.point)
+            if weighs(call.module) and _spreads(call.point)
         ]
         count, since = 0, first.time
         for point in self._trace.cuts:
@@ -297,6 +297,8 @@ class _Choice:
 
     def _read(self, point: Point, name: str, module: nn.Module, network: nn.Module) -> TargetLayer:
         require_rows(name, point.shape, 1)
+        if len(point.shape) == 3 and point.shape[-1] == 1:
+            raise OctoscopeError(f"layer {name} gives one number per token, which is no feature")
         return read_layout(network, name, module, point.shape, self._trace.size, self.patches)
 
     def _used(self, point: Point, layout: TargetLayer) -> int:
@@ -316,13 +318,6 @@ def require_rows(name: str, shape: tuple[int, ...], images: int) -> None:
             f"layer {name} gives {shape[0] if shape else 0} rows for {images} images; pass layer= "
             "one that keeps a row per image"
         )
-
-
-def _weighs(module: nn.Module) -> bool:
-    """Say whether a module multiplies by a matrix: a convolution, a linear layer."""
-    if any(True for _ in module.children()):  # its own parameters may be positions
-        return isinstance(module, nn.MultiheadAttention)
-    return any(parameter.ndim > 1 for parameter in module.parameters(recurse=False))
 
 
 def _spreads(point: Point) -> bool:

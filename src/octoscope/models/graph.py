@@ -8,23 +8,31 @@ no edge jumps over d, so one sweep finds all cuts, without a backward.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 
 from torch.autograd.graph import GradientEdge, Node
 
 
-def cuts(end: Node, starts: Iterable[Node]) -> list[GradientEdge]:
+def cuts(
+    end: Node, starts: Iterable[Node], weighing: Iterable[Node], channels: int
+) -> list[GradientEdge]:
     """Find the tensors through which every path from the images to the logits goes.
+
+    What an image has in few numbers before any weights see it, such as its mean brightness, does
+    not count: it says nothing of places.
 
     Args:
         end: Node of the logits, or of what is made of them.
         starts: Nodes of the leaves at which the graph begins.
+        weighing: Nodes of what layers with weights give.
+        channels: The most numbers of an image that do not count.
 
     Returns:
         One edge for each, from the images to the logits; a node that gives several tensors which
         are used is left out, since none of them is everything.
     """
     first = set(starts)
-    order = _from_the_end(end, first)
+    order = _from_the_end(end, first, set(weighing), channels)
     place = {node: number for number, node in enumerate(order)}
     used: dict[Node, set[int]] = {}
     found, farthest = [], 0
@@ -42,19 +50,29 @@ def cuts(end: Node, starts: Iterable[Node]) -> list[GradientEdge]:
     return found[::-1]
 
 
-def _from_the_end(end: Node, starts: set[Node]) -> list[Node]:
+def _from_the_end(
+    end: Node, starts: set[Node], weighing: set[Node], channels: int
+) -> list[Node]:
     """Return the nodes on paths from `end` to `starts`, every node before what it is made of."""
     reaches: dict[Node, bool] = {}
+    weighed: dict[Node, bool] = {}
     finished: list[Node] = []
     stack: list[tuple[Node, bool]] = [(end, False)]
     while stack:
         node, done = stack.pop()
         inputs = [before for before, _ in node.next_functions if before is not None]
         if done:
-            reaches[node] = node in starts or any(reaches[before] for before in inputs)
+            weighed[node] = node in weighing or any(weighed[before] for before in inputs)
+            counts = weighed[node] or _numbers(node) > channels
+            reaches[node] = node in starts or (counts and any(reaches[one] for one in inputs))
             finished.append(node)
         elif node not in reaches:
             reaches[node] = False  # seen; a graph has no circles, so this is never read too early
             stack.append((node, True))
             stack += [(before, False) for before in inputs if before not in reaches]
     return [node for node in reversed(finished) if reaches[node]]
+
+
+def _numbers(node: Node) -> int:
+    """Count the numbers that a node gives."""
+    return sum(prod(given.shape) for given in node._input_metadata)

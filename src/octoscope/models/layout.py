@@ -22,6 +22,15 @@ Kind = Literal["nchw", "nhwc", "tokens"]
 Grid = tuple[int, ...]
 
 REMEDY = "pass layer= another layer, or a TargetLayer that states its kind, grid and prefix_tokens"
+CHANNELS_FIRST = (
+    nn.Conv1d,
+    nn.BatchNorm1d,
+    nn.AvgPool1d,
+    nn.MaxPool1d,
+    nn.AdaptiveAvgPool1d,
+    nn.AdaptiveMaxPool1d,
+)
+"""Layers that take sequences as (B, C, N)."""
 ALIKE = 0.1
 """Relative difference of two strides of a grid, in logarithms, that may be rounding."""
 USUAL_PREFIXES = (0, 1, 2, 5)
@@ -200,6 +209,8 @@ def _token_layout(
     size: Grid,
     patches: Mapping[int, Patches],
 ) -> TargetLayer:
+    if isinstance(module, CHANNELS_FIRST):
+        raise OctoscopeError(f"layer {name} gives channels before tokens; {REMEDY}")
     if tokens in patches:
         return _seen_layout(name, module, tokens, size, patches[tokens])
     prefixes = _prefixes(network)

@@ -90,7 +90,7 @@ class Trace:
         calls: Every run of a layer on which the logits depend, in the order in which they end.
         runs: Name of a layer to how often it ran.
         cuts: What everything goes through, from the images to the logits.
-        image: The images themselves.
+        image: The images themselves, where the graph begins.
         blind: Whether the head looks at nothing yet, since its weights are zero.
     """
 
@@ -99,13 +99,16 @@ class Trace:
         self.runs: dict[str, int] = {}
         self.calls: list[Call] = []
         self._starts: list[Tensor] = []
+        self._places: set[int] = set()
         self._entries: dict[nn.Module, list[tuple[object, int] | None]] = {}
         with torch.inference_mode(False), torch.enable_grad():
             leaf = noise.clone().requires_grad_()
             logits = self._run(module, leaf)
             ranks = torch.arange(1, logits.shape[1] + 1, device=logits.device)
             self._score = (logits * ranks).sum()  # no two classes cancel
-        self.image = Point(get_gradient_edge(leaf), -1, tuple(leaf.shape))
+        begun = next((one for one in self._starts if one.shape == leaf.shape), leaf)
+        self.image = Point(get_gradient_edge(begun), -1, tuple(leaf.shape))
+        self._starts.append(leaf)
         self.cuts = self._cuts()
         self._differentiate()
         self.blind = not any(bool(call.point.by_last.any()) for call in self.calls)
@@ -129,10 +132,27 @@ class Trace:
                     undo.callback(part.register_forward_hook(partial(self._leave, name)).remove)
             return logits_of(module(leaf.clone()))  # which may be written into
 
-    def _enter(self, part: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def _enter(self, part: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...] | None:
         given = next((one for one in inputs if isinstance(one, Tensor)), None)
+        again = None
+        if given is not None and self._is_cut_off(given):
+            given = self._start(given).clone()
+            again = with_first(inputs, given)
         known = given is not None and given.grad_fn is not None
         self._entries.setdefault(part, []).append((given.grad_fn, given.output_nr) if known else None)
+        return again
+
+    def _is_cut_off(self, given: Tensor) -> bool:
+        """Say whether a tensor is the image, or what a layer gave, taken out of the graph."""
+        if given.requires_grad or not given.is_floating_point():
+            return False
+        return not self._places or given.data_ptr() in self._places
+
+    def _start(self, tensor: Tensor) -> Tensor:
+        """Begin the graph anew."""
+        torch.set_grad_enabled(True)
+        self._starts.append(tensor.detach().requires_grad_())
+        return self._starts[-1]
 
     def _leave(self, name: str, part: nn.Module, _inputs: Any, output: Any) -> Any:
         entry = self._entries[part].pop()
@@ -142,12 +162,11 @@ class Trace:
             return None
         self.runs[name] = self.runs.get(name, 0) + 1
         if not torch.is_grad_enabled() and tensor.is_floating_point():
-            torch.set_grad_enabled(True)  # the model runs its backbone under its own no_grad
-            tensor = tensor.detach().requires_grad_()
-            self._starts.append(tensor)
+            tensor = self._start(tensor)  # the model runs its backbone under its own no_grad
         if not tensor.requires_grad:
             return None
         given = tensor.clone()  # what follows may write into it
+        self._places.add(given.data_ptr())
         edge = get_gradient_edge(given)
         self.calls.append(Call(name, part, Point(edge, edge.node._sequence_nr()), entry))
         return with_first(output, given)
@@ -156,10 +175,11 @@ class Trace:
         if self._score.grad_fn is None:
             self.calls = []
             return []
-        starts = [self.image.edge.node, *(get_gradient_edge(one).node for one in self._starts)]
+        starts = [get_gradient_edge(one).node for one in self._starts]
+        weighing = [call.point.edge.node for call in self.calls if weighs(call.module)]
         points = {(call.point.edge.node, call.point.edge.output_nr): call.point for call in self.calls}
         found = []
-        for edge in cuts(self._score.grad_fn, starts):
+        for edge in cuts(self._score.grad_fn, starts, weighing, self.image.shape[1]):
             if edge.node in starts:
                 continue
             fresh = Point(edge, edge.node._sequence_nr())
@@ -170,7 +190,7 @@ class Trace:
 
     def _differentiate(self) -> None:
         """Let every point learn from one backward."""
-        inputs = [self.image.edge, *(get_gradient_edge(one) for one in self._starts)]
+        inputs = [get_gradient_edge(one) for one in self._starts]
         points = dict.fromkeys([*(call.point for call in self.calls), *self.cuts])
         with ExitStack() as undo:
             for point in points:
@@ -178,3 +198,10 @@ class Trace:
             if points:
                 torch.autograd.grad(self._score, inputs, retain_graph=True, allow_unused=True)
         self.calls = [call for call in self.calls if call.point.shape]
+
+
+def weighs(module: nn.Module) -> bool:
+    """Say whether a module multiplies by a matrix: a convolution, a linear layer."""
+    if any(True for _ in module.children()):  # its own parameters may be positions
+        return isinstance(module, nn.MultiheadAttention)
+    return any(parameter.ndim > 1 for parameter in module.parameters(recurse=False))
