@@ -71,7 +71,8 @@ class Temperature(nn.Module):
         self.net, self.temperature = network, nn.Parameter(torch.tensor(2.0))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x) / self.temperature
+        out = self.net(x)
+        return getattr(out, "logits", out) / self.temperature
 
 
 class Lit(LightningModule):

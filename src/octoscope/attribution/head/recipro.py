@@ -115,4 +115,6 @@ def require_no_prefix(target: TargetLayer) -> None:
         OctoscopeError: Naming the method to use instead.
     """
     if target.other_tokens:
-        raise OctoscopeError(f"layer {target.name} has class or register tokens: {REFUSED} vit_reciprocam")
+        raise OctoscopeError(
+            f"layer {target.name} has class or register tokens: {REFUSED} vit_reciprocam or gradcam"
+        )
