@@ -36,7 +36,10 @@ def images(*size: int, count: int = 2) -> Tensor:
 def require_equal(found: Maps, expected: Maps) -> None:
     for name, maps in found.native.items():
         torch.testing.assert_close(
-            maps, expected.native[name], rtol=0, atol=1e-5 * float(expected.native[name].abs().max())
+            maps,
+            expected.native[name],
+            rtol=0,
+            atol=1e-5 * float(expected.native[name].abs().max()),
         )
 
 
@@ -364,7 +367,7 @@ def test_the_first_image_changes_nothing(how: str, factor: float) -> None:
 
 
 def test_two_readings_are_refused_until_one_is_stated() -> None:
-    """Patches that overlap are mixed from the start: 24×24 patches and a token, or 23×25 and two?"""
+    """Patches that are mixed from the start: 24×24 and a token, or 23×25 and two?"""
 
     class Overlapping(nn.Module):
         def __init__(self) -> None:
@@ -375,11 +378,15 @@ def test_two_readings_are_refused_until_one_is_stated() -> None:
 
         def forward(self, x: Tensor) -> Tensor:
             patches = self.embed(self.fold(x).mT)
-            patches = torch.cat([self.cls.expand(len(x), -1, -1), patches + patches.mean(1, True)], 1)
+            patches = torch.cat(
+                [self.cls.expand(len(x), -1, -1), patches + patches.mean(1, True)], 1
+            )
             return self.head(self.norm(patches).mean(1))
 
     network, x = seeded(Overlapping).eval(), images(98, 98)
-    with pytest.raises(OctoscopeError, match="may be 24×24 after 1 others or 23×25 after 2") as refusal:
+    with pytest.raises(
+        OctoscopeError, match="may be 24×24 after 1 others or 23×25 after 2"
+    ) as refusal:
         explain(network, x, "hirescam", layer="norm")
     assert "TargetLayer" in str(refusal.value)
     grid = tuple((n + 2 - 6) // 4 + 1 for n in (98, 98))

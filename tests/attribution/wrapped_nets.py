@@ -95,7 +95,10 @@ class LoraLinear(nn.Module):
         super().__init__()
         self.base_layer = base
         self.lora_dropout = nn.ModuleDict({"default": nn.Identity()})
-        down, up = nn.Linear(base.in_features, rank, False), nn.Linear(rank, base.out_features, False)
+        down, up = (
+            nn.Linear(base.in_features, rank, False),
+            nn.Linear(rank, base.out_features, False),
+        )
         self.lora_A, self.lora_B = nn.ModuleDict({"default": down}), nn.ModuleDict({"default": up})
 
     @property
@@ -355,7 +358,9 @@ class AttentionPool(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1))
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 12, 3, 2, 1)
+        )
         self.score, self.fc = nn.Conv2d(12, 1, 1), nn.Linear(12, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -10,9 +10,8 @@ import torchvision
 from torch import Tensor, nn
 
 from octoscope.errors import OctoscopeError
-from octoscope.models.layers import find_layer, resolve_target
+from octoscope.models.layers import choose_layer, find_layer, resolve_target
 from octoscope.models.layout import TargetLayer, covers
-from octoscope.models.layers import choose_layer
 from timm_families import FAMILIES, Family
 
 

@@ -21,8 +21,13 @@ from torch.nn import functional as F
 
 from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import Switch, borrowed, turned
-from octoscope.models.layout import say
-from octoscope.models.probe import as_the_model_takes, first_tensor, logits_of, with_first
+from octoscope.models.probe import (
+    as_the_model_takes,
+    first_tensor,
+    logits_of,
+    refusal_of,
+    with_first,
+)
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ class Capture:
             try:
                 score = logits_of(self.module(images))
             except (RuntimeError, AssertionError) as error:
-                if (reason := _refusal(self.module, images, error)) is None:
+                if (reason := refusal_of(self.module, images, error)) is None:
                     raise
                 raise OctoscopeError(reason) from error
         for name in self._layers:
@@ -227,18 +232,3 @@ def _autocast_restored(device: str) -> Iterator[None]:
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
-
-
-def _refusal(module: nn.Module, images: Tensor, error: Exception) -> str | None:
-    """Say in a sentence why a model could not run images, None if it is no fault of theirs."""
-    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    first = next((part for part in module.modules() if isinstance(part, convolutions)), None)
-    channels = images.shape[1]
-    if first is not None and first.in_channels != channels:
-        return (
-            f"the images have {channels} channels and the model takes {first.in_channels}; "
-            "repeat or drop channels to fit"
-        )
-    if isinstance(error, AssertionError):  # how networks refuse the size of an image
-        return f"the model refuses images of {say(images.shape[2:])}: {error}"
-    return None

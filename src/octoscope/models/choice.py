@@ -1,9 +1,9 @@
 """Which layer is explained if none is asked for: what rules name and a run confirms, or the last.
 
 What a family's rule names (`octoscope.models.rules`) is believed only if the run shows it: it runs
-once, at more than one position, everything goes through it, and no convolution comes after it. Where
-no rule knows the network, it is the last such layer. Of transformers that pool a class token, the
-tokens of the last block are mixed into that token once more; there it is the last layer through
+once, at more than one position, everything goes through it, and no convolution comes after it.
+Where no rule knows the network, it is the last such layer. Of transformers that pool a class token,
+the tokens of the last block are mixed into that token once more; there it is the last layer through
 which everything goes that comes *from the patches*, which is the norm before the last attention.
 """
 
@@ -20,7 +20,7 @@ from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import borrowed, eager
 from octoscope.models.layout import Patches, TargetLayer, read_layout
 from octoscope.models.patches import patches_of
-from octoscope.models.probe import as_the_model_takes
+from octoscope.models.probe import as_the_model_takes, refusal_of
 from octoscope.models.rules import Candidate, candidates
 from octoscope.models.structure import parts_of
 from octoscope.models.trace import Call, Point, Trace, weighs
@@ -101,7 +101,12 @@ def noise_like(image: Tensor) -> Tensor:
 
 
 def _finding(module: nn.Module, image: Tensor) -> Finding:
-    trace = Trace(module, noise_like(image))
+    try:
+        trace = Trace(module, noise_like(image))
+    except (RuntimeError, AssertionError) as error:
+        if (reason := refusal_of(module, image, error)) is None:
+            raise
+        raise OctoscopeError(reason) from error
     choice = _Choice(module, trace)
     try:
         layer, reason = choice.made().name, ""

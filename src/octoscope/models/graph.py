@@ -50,9 +50,7 @@ def cuts(
     return found[::-1]
 
 
-def _from_the_end(
-    end: Node, starts: set[Node], weighing: set[Node], channels: int
-) -> list[Node]:
+def _from_the_end(end: Node, starts: set[Node], weighing: set[Node], channels: int) -> list[Node]:
     """Return the nodes on paths from `end` to `starts`, every node before what it is made of."""
     reaches: dict[Node, bool] = {}
     weighed: dict[Node, bool] = {}

@@ -1,8 +1,8 @@
 """Where an architecture keeps its last spatial features.
 
-`find_layer` answers from attributes alone (`octoscope.models.rules`); what it says is confirmed, and
-networks that no rule knows are explored, by one run on noise (`octoscope.models.choice`). The layout
-of the layer's output is then read from its actual shape and from that run
+`find_layer` answers from attributes alone (`octoscope.models.rules`); what it says is confirmed,
+and networks that no rule knows are explored, by one run on noise (`octoscope.models.choice`). The
+layout of the layer's output is then read from its actual shape and from that run
 (`octoscope.models.layout`), so any image size works.
 """
 

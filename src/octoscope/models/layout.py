@@ -234,7 +234,8 @@ def _token_layout(
     says = f"layer {name} gives {tokens} tokens for images of {say(size)}, which"
     if alike:
         readings = " or ".join(
-            f"{say(grid)}{f' after {prefix} others' if prefix else ''}" for prefix, grid in alike[:3]
+            f"{say(grid)}{f' after {prefix} others' if prefix else ''}"
+            for prefix, grid in alike[:3]
         )
         raise OctoscopeError(f"{says} may be {readings}; {REMEDY}")
     after = "" if prefixes is None else f" after {' or '.join(map(str, prefixes))} prefix tokens"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from math import prod
 
 import torch
@@ -78,9 +79,7 @@ def _at(trace: Trace, tokens: Point, count: int) -> tuple[Patches, Point | None,
         if point.time < tokens.time and len(point.shape) == 2 + axes and point.shape[0] == 1
     ]
     embedding = before[-1] if before else trace.image
-    first = covers(embedding.shape[2:], trace.size) or not covers(
-        embedding.shape[1:-1], trace.size
-    )
+    first = covers(embedding.shape[2:], trace.size) or not covers(embedding.shape[1:-1], trace.size)
     channels = 1 if first else -1
 
     def spread(weights: Tensor) -> Tensor:
@@ -132,6 +131,7 @@ def _origin(
     digits = []
     while not digits or BASE ** len(digits) < count:
         digits.append(numbers.div(BASE ** len(digits), rounding_mode="floor") % BASE + 1)
+
     def derivative(weights: Tensor) -> Tensor | None:
         found = trace.gradient(of.edge, to, spread(weights.to(of.device, of.dtype)))
         return None if found is None else found[0].movedim(channels - (channels > 0), -1).double()
@@ -179,23 +179,21 @@ def _cells(pixels: Tensor) -> tuple[Tensor, list[list[int]]] | None:
     """Read a lattice of cells from the number of the cell that every pixel (*S) is in.
 
     Returns:
-        (*s) number of every cell, and for every axis the pixels before the first cell, in each cell,
-        and after the last; None if the cells are no lattice.
+        (*s) number of every cell, and for every axis the pixels before the first cell, in each
+        cell, and after the last; None if the cells are no lattice.
     """
     cells, lengths = pixels, []
     for axis in range(pixels.ndim):
         rows = pixels.movedim(axis, 0).flatten(1)
         starts = [0, *((rows[1:] != rows[:-1]).any(1).nonzero()[:, 0] + 1).tolist(), len(rows)]
-        runs = [stop - start for start, stop in zip(starts, starts[1:], strict=False)]
+        runs = [stop - start for start, stop in pairwise(starts)]
         empty = [bool((rows[start] < 0).all()) for start in starts[:-1]]
         first, last = int(empty[0]), len(runs) - int(empty[-1])
         if first >= last:
             return None
         kept = torch.tensor(starts[first:last])
         cells = cells.index_select(axis, kept)
-        lengths.append(
-            [starts[first], *runs[first:last], len(rows) - starts[last]]
-        )
+        lengths.append([starts[first], *runs[first:last], len(rows) - starts[last]])
     return None if bool((cells < 0).any()) else (cells, lengths)
 
 

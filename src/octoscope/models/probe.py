@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from octoscope.errors import OctoscopeError
+from octoscope.models.layout import say
 
 
 def as_the_model_takes(module: nn.Module, images: Tensor) -> Tensor:
@@ -58,3 +59,18 @@ def logits_of(output: Any) -> Tensor:
     raise OctoscopeError(
         f"the model gives {shape} instead of logits (B, K); wrap it so that it does"
     )
+
+
+def refusal_of(module: nn.Module, images: Tensor, error: Exception) -> str | None:
+    """Say in a sentence why a model could not run images, None if it is no fault of theirs."""
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    first = next((part for part in module.modules() if isinstance(part, convolutions)), None)
+    channels = images.shape[1]
+    if first is not None and first.in_channels != channels:
+        return (
+            f"the images have {channels} channels and the model takes {first.in_channels}; "
+            "repeat or drop channels to fit"
+        )
+    if isinstance(error, AssertionError):  # how networks refuse the size of an image
+        return f"the model refuses images of {say(images.shape[2:])}: {error}"
+    return None

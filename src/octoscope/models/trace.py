@@ -7,7 +7,7 @@ a layer. Whether *everything* goes through a layer, the graph says (`octoscope.m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -41,7 +41,7 @@ class Point:
     edge: GradientEdge
     time: int
     shape: tuple[int, ...] = ()
-    device: torch.device = torch.device("cpu")
+    device: torch.device | None = None
     dtype: torch.dtype = torch.float32
     by_first: Tensor = field(default_factory=lambda: torch.zeros(0))
     by_last: Tensor = field(default_factory=lambda: torch.zeros(0))
@@ -101,7 +101,8 @@ class Trace:
         self._starts: list[Tensor] = []
         self._places: set[int] = set()
         self._entries: dict[nn.Module, list[tuple[object, int] | None]] = {}
-        with torch.inference_mode(False), torch.enable_grad():
+        whole = torch.autocast(noise.device.type, enabled=False)
+        with torch.inference_mode(False), torch.enable_grad(), whole:
             leaf = noise.clone().requires_grad_()
             logits = self._run(module, leaf)
             ranks = torch.arange(1, logits.shape[1] + 1, device=logits.device)
@@ -139,7 +140,9 @@ class Trace:
             given = self._start(given).clone()
             again = with_first(inputs, given)
         known = given is not None and given.grad_fn is not None
-        self._entries.setdefault(part, []).append((given.grad_fn, given.output_nr) if known else None)
+        self._entries.setdefault(part, []).append(
+            (given.grad_fn, given.output_nr) if known else None
+        )
         return again
 
     def _is_cut_off(self, given: Tensor) -> bool:
@@ -177,7 +180,9 @@ class Trace:
             return []
         starts = [get_gradient_edge(one).node for one in self._starts]
         weighing = [call.point.edge.node for call in self.calls if weighs(call.module)]
-        points = {(call.point.edge.node, call.point.edge.output_nr): call.point for call in self.calls}
+        points = {
+            (call.point.edge.node, call.point.edge.output_nr): call.point for call in self.calls
+        }
         found = []
         for edge in cuts(self._score.grad_fn, starts, weighing, self.image.shape[1]):
             if edge.node in starts:
