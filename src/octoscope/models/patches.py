@@ -128,7 +128,7 @@ def _origin(
         (*s) numbers of the parts, -1 where nothing is used; None if a place becomes several.
     """
     numbers = torch.arange(count)
-    digits = []
+    digits: list[Tensor] = []
     while not digits or BASE ** len(digits) < count:
         digits.append(numbers.div(BASE ** len(digits), rounding_mode="floor") % BASE + 1)
 

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from octoscope.models.graph import cuts
 from octoscope.models.probe import first_tensor, logits_of, with_first
@@ -99,7 +100,7 @@ class Trace:
         self.runs: dict[str, int] = {}
         self.calls: list[Call] = []
         self._starts: list[Tensor] = []
-        self._places: set[int] = set()
+        self._given: dict[int, StorageWeakRef] = {}
         self._entries: dict[nn.Module, list[tuple[object, int] | None]] = {}
         whole = torch.autocast(noise.device.type, enabled=False)
         with torch.inference_mode(False), torch.enable_grad(), whole:
@@ -139,17 +140,17 @@ class Trace:
         if given is not None and self._is_cut_off(given):
             given = self._start(given).clone()
             again = with_first(inputs, given)
-        known = given is not None and given.grad_fn is not None
-        self._entries.setdefault(part, []).append(
-            (given.grad_fn, given.output_nr) if known else None
-        )
+        entry = None
+        if given is not None and given.grad_fn is not None:
+            entry = (given.grad_fn, given.output_nr)
+        self._entries.setdefault(part, []).append(entry)
         return again
 
     def _is_cut_off(self, given: Tensor) -> bool:
         """Say whether a tensor is the image, or what a layer gave, taken out of the graph."""
         if given.requires_grad or not given.is_floating_point():
             return False
-        return not self._places or given.data_ptr() in self._places
+        return not self._given or given.untyped_storage()._cdata in self._given
 
     def _start(self, tensor: Tensor) -> Tensor:
         """Begin the graph anew."""
@@ -169,7 +170,8 @@ class Trace:
         if not tensor.requires_grad:
             return None
         given = tensor.clone()  # what follows may write into it
-        self._places.add(given.data_ptr())
+        memory = given.untyped_storage()
+        self._given[memory._cdata] = StorageWeakRef(memory)  # so that the number stays its own
         edge = get_gradient_edge(given)
         self.calls.append(Call(name, part, Point(edge, edge.node._sequence_nr()), entry))
         return with_first(output, given)

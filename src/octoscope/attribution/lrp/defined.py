@@ -24,6 +24,7 @@ from torch import nn
 
 from octoscope.errors import OctoscopeError
 from octoscope.models.attention import AttentionStack, find_attention
+from octoscope.models.choice import Finding
 
 INSTEAD = "use chefer instead"
 
@@ -50,15 +51,33 @@ def require_attnlrp(module: nn.Module) -> None:
     """
     network = find_attention(module).network
     for name, part in network.named_modules():
-        leaf = not any(True for _ in part.children())
-        gated = isinstance(getattr(part, "gate", None), nn.Module)
-        fused = isinstance(part, nn.MultiheadAttention)
-        if fused or gated or (leaf and not isinstance(part, _ATTNLRP)):
-            what = "its gate" if gated else f"layer {name}"
-            raise OctoscopeError(
-                f"AttnLRP has no rule for {what} ({type(part).__name__}) of "
-                f"{type(network).__name__}; {INSTEAD}"
-            )
+        _require_rule(network, name, part)
+
+
+def require_rules_around(module: nn.Module, finding: Finding) -> None:
+    """Refuse models that do something to the transformer's output that AttnLRP has no rule for.
+
+    Args:
+        module: The model.
+        finding: What it showed when it ran: what does not run, such as a loss, does not matter.
+
+    Raises:
+        OctoscopeError: If a layer that runs has no rule, naming it.
+    """
+    for name in finding.runs:
+        _require_rule(module, name, module.get_submodule(name))
+
+
+def _require_rule(network: nn.Module, name: str, part: nn.Module) -> None:
+    leaf = not any(True for _ in part.children())
+    gated = isinstance(getattr(part, "gate", None), nn.Module)
+    fused = isinstance(part, nn.MultiheadAttention)
+    if fused or gated or (leaf and not isinstance(part, _ATTNLRP)):
+        what = "its gate" if gated else f"layer {name}"
+        raise OctoscopeError(
+            f"AttnLRP has no rule for {what} ({type(part).__name__}) of "
+            f"{type(network).__name__}; {INSTEAD}"
+        )
 
 
 def require_chefer_lrp(module: nn.Module) -> None:
