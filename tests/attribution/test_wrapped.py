@@ -108,7 +108,7 @@ WRAPPED: dict[str, Any] = {
 def test_wrapped_is_the_network_itself(how: str) -> None:
     build, layer = WRAPPED[how]
     network, wrapped = build()
-    x = images(64, 96) if "net" in how.split(",")[0] else images(32, 48)
+    x = images(64, 96) if how.startswith(("resnet", "convnext")) else images(32, 48)
     torch.testing.assert_close(wrapped(x), network(x))
     plain = explain(network, x, OF_LAYERS, targets=1, signed=True)
     found = explain(wrapped, x, OF_LAYERS, targets=1, signed=True)

@@ -18,7 +18,7 @@ from octoscope.attribution.registry import SOURCES
 from octoscope.errors import OctoscopeError
 from octoscope.models.attention import AttentionStack, confirmed, find_attention
 from octoscope.models.borrow import eager
-from octoscope.models.choice import found_in
+from octoscope.models.finding import found_in
 from octoscope.models.layers import choose_layer, layout_of
 from octoscope.models.layout import TargetLayer
 

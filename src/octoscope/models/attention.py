@@ -14,7 +14,7 @@ from torch import nn
 
 from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import Switch, eager
-from octoscope.models.choice import Finding
+from octoscope.models.finding import Finding
 
 Pooling = Literal["token", "avg", "map"]
 

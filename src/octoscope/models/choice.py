@@ -9,115 +9,19 @@ which everything goes that comes *from the patches*, which is the norm before th
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from dataclasses import dataclass
-from weakref import WeakKeyDictionary
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from octoscope.errors import OctoscopeError
-from octoscope.models.borrow import borrowed, eager
-from octoscope.models.layout import Patches, TargetLayer, read_layout
+from octoscope.models.borrow import eager
+from octoscope.models.layout import TargetLayer, read_layout
 from octoscope.models.patches import patches_of
-from octoscope.models.probe import as_the_model_takes, refusal_of
 from octoscope.models.rules import Candidate, candidates
-from octoscope.models.structure import parts_of
 from octoscope.models.trace import Call, Point, Trace, weighs
 
 ROUNDING = {torch.float16: 3e-2, torch.bfloat16: 3e-2}
 """Deviation of gradients, relative to the largest, that is rounding; `EXACT` in other types."""
 EXACT = 1e-3
-MOST_SHAPES = 16
-"""Shapes of images of which is kept what one model showed."""
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What a run showed of one layer.
-
-    Attributes:
-        shape: Of its output.
-        is_cut: Whether everything goes through it.
-        read: Of tokens: which the logits depend on, (N,).
-        alike: Of tokens: whether they depend on all of those in the same way.
-    """
-
-    shape: tuple[int, ...]
-    is_cut: bool
-    read: Tensor
-    alike: bool
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a run on noise showed of a model, for images of one shape; it holds no module.
-
-    Attributes:
-        layer: Qualified name of the layer to explain; empty if there is none.
-        reason: Why there is none.
-        patches: Number of tokens to where the patches are among them.
-        runs: Name of a layer to how often it ran.
-        layers: Name of each layer that ran once, and on which the logits depend, to what it showed.
-    """
-
-    layer: str
-    reason: str
-    patches: dict[int, Patches]
-    runs: dict[str, int]
-    layers: dict[str, Seen]
-
-
-_FOUND: WeakKeyDictionary[nn.Module, tuple[Hashable, dict[Hashable, Finding]]] = WeakKeyDictionary()
-
-
-def found_in(model: nn.Module, images: Tensor) -> Finding:
-    """Run a model once on noise of the shape of images, or remember what that showed.
-
-    It is run anew when modules or settings of the model have changed.
-
-    Args:
-        model: Any classifier.
-        images: (B, C, *S), of which only shape, dtype and device matter.
-    """
-    with borrowed(model) as module:
-        parts = parts_of(module)
-        before = _FOUND.get(module)
-        if before is None or before[0] != parts:
-            _FOUND[module] = before = (parts, {})
-        image = as_the_model_takes(module, images[:1])
-        topic = (tuple(image.shape), image.dtype, image.device)
-        if topic not in before[1]:
-            if len(before[1]) >= MOST_SHAPES:
-                before[1].clear()
-            before[1][topic] = _finding(module, image)
-        return before[1][topic]
-
-
-def noise_like(image: Tensor) -> Tensor:
-    """Return noise from 0 to 1, always the same, so that what is found depends on no image."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(image.shape, generator=generator).to(image.device, image.dtype)
-
-
-def _finding(module: nn.Module, image: Tensor) -> Finding:
-    try:
-        trace = Trace(module, noise_like(image))
-    except (RuntimeError, AssertionError) as error:
-        if (reason := refusal_of(module, image, error)) is None:
-            raise
-        raise OctoscopeError(reason) from error
-    choice = _Choice(module, trace)
-    try:
-        layer, reason = choice.made().name, ""
-    except OctoscopeError as error:
-        layer, reason = "", str(error)
-    layers = {
-        call.name: Seen(call.point.shape, call.point.is_cut, call.point.by_last, call.point.alike)
-        for call in trace.calls
-        if trace.runs[call.name] == 1
-    }
-    return Finding(layer, reason, choice.patches, trace.runs, layers)
 
 
 def owner_of(model: nn.Module, name: str) -> nn.Module:
@@ -132,7 +36,7 @@ def owner_of(model: nn.Module, name: str) -> nn.Module:
     return model
 
 
-class _Choice:
+class Choice:
     """The choice of a layer of a network that was watched."""
 
     def __init__(self, model: nn.Module, trace: Trace) -> None:
@@ -269,7 +173,7 @@ class _Choice:
         if whole is None or through is None:
             return False
         places = self._read(before, "", self._model, self._model)
-        whole, through = places.maps(whole).double(), places.maps(through).double()
+        whole, through = places.maps(whole), places.maps(through)
         rounding = ROUNDING.get(point.dtype, EXACT)
         return bool((whole - through).abs().max() <= rounding * whole.abs().max())
 

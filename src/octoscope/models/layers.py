@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from octoscope.errors import OctoscopeError, did_you_mean
 from octoscope.models.borrow import borrowed, eager
-from octoscope.models.choice import found_in, owner_of, require_rows
+from octoscope.models.choice import owner_of, require_rows
+from octoscope.models.finding import found_in
 from octoscope.models.layout import TargetLayer, read_layout
 from octoscope.models.probe import as_the_model_takes, first_tensor
 from octoscope.models.rules import candidates

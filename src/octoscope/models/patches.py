@@ -134,7 +134,10 @@ def _origin(
 
     def derivative(weights: Tensor) -> Tensor | None:
         found = trace.gradient(of.edge, to, spread(weights.to(of.device, of.dtype)))
-        return None if found is None else found[0].movedim(channels - (channels > 0), -1).double()
+        if found is None:
+            return None
+        by_place = found[0].movedim(channels - (channels > 0), -1)
+        return by_place.float() if by_place.dtype in (torch.float16, torch.bfloat16) else by_place
 
     plain = derivative(torch.ones(count))
     if plain is None:
@@ -143,7 +146,7 @@ def _origin(
     used = squares > 0
     index = torch.zeros(used.shape, dtype=torch.long)
     for place, digit in enumerate(digits):
-        weighted = derivative(digit.double())
+        weighted = derivative(digit.float())
         assert weighted is not None
         ratio = (weighted * plain).sum(-1) / squares.where(used, 1)
         rest = (weighted - ratio[..., None] * plain).norm(dim=-1)

@@ -21,6 +21,12 @@ def as_the_model_takes(module: nn.Module, images: Tensor) -> Tensor:
         return images.detach().to(device, dtype)
 
 
+def noise_like(image: Tensor) -> Tensor:
+    """Return noise from 0 to 1, always the same, whatever the image shows."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(image.shape, generator=generator).to(image.device, image.dtype)
+
+
 def first_tensor(output: Any) -> Tensor:
     """Return a layer's output, or the first part of it that is a tensor.
 

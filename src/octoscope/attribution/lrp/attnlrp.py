@@ -21,7 +21,7 @@ from octoscope.attribution.lrp.rules import Rules
 from octoscope.attribution.memory import fitting, in_pieces
 from octoscope.attribution.source import Batch
 from octoscope.models.attention import find_attention
-from octoscope.models.choice import found_in
+from octoscope.models.finding import found_in
 from octoscope.models.probe import logits_of
 
 

@@ -24,7 +24,7 @@ from torch import nn
 
 from octoscope.errors import OctoscopeError
 from octoscope.models.attention import AttentionStack, find_attention
-from octoscope.models.choice import Finding
+from octoscope.models.finding import Finding
 
 INSTEAD = "use chefer instead"
 
