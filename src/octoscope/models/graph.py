@@ -61,7 +61,7 @@ def _from_the_end(end: Node, starts: set[Node], weighing: set[Node], channels: i
         inputs = [before for before, _ in node.next_functions if before is not None]
         if done:
             weighed[node] = node in weighing or any(weighed[before] for before in inputs)
-            counts = weighed[node] or _numbers(node) > channels
+            counts = node is end or weighed[node] or _numbers(node) > channels
             reaches[node] = node in starts or (counts and any(reaches[one] for one in inputs))
             finished.append(node)
         elif node not in reaches:

@@ -185,12 +185,13 @@ class Trace:
             self.calls = []
             return []
         starts = [get_gradient_edge(one).node for one in self._starts]
+        uncounted = self.image.shape[1] if any(weighs(call.module) for call in self.calls) else 0
         weighing = [call.point.edge.node for call in self.calls if weighs(call.module)]
         points = {
             (call.point.edge.node, call.point.edge.output_nr): call.point for call in self.calls
         }
         found = []
-        for edge in cuts(self._score.grad_fn, starts, weighing, self.image.shape[1]):
+        for edge in cuts(self._score.grad_fn, starts, weighing, uncounted):
             if edge.node in starts:
                 continue
             fresh = Point(edge, edge.node._sequence_nr())
