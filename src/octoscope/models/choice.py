@@ -89,7 +89,9 @@ class Choice:
         except OctoscopeError as error:
             return str(error)
         if self._used(call.point, layout) < 2:
-            return f"the logits depend on less than two positions of layer {name}; pass layer= one"
+            return (
+                f"the logits depend on less than two positions of layer {name}; pass layer= another"
+            )
         parent = name.rpartition(".")[0]
         if candidate.standing == "norm":
             block = self._calls.get(parent)
@@ -109,18 +111,22 @@ class Choice:
 
     def _later(self, call: Call, within: str) -> str | None:
         """Name a layer with weights and positions after a call, outside of a part of the model."""
+        if not within:
+            return None
         for other in self._trace.calls:
-            if (
-                other.point.time > call.point.time
-                and other.point.is_cut
-                and weighs(other.module)
-                and within
-                and not f"{other.name}.".startswith(f"{within}.")
-                and (len(other.point.shape) > 3 or other.point.shape[-1] == call.point.shape[-1])
-                and self._has_positions(other)
-            ):
+            around = f"{call.name}.".startswith(f"{other.name}.")
+            inside = f"{other.name}.".startswith(f"{within}.")
+            if other.point.time <= call.point.time or not other.point.is_cut or around or inside:
+                continue
+            if self._changes(other, call) and self._has_positions(other):
                 return other.name
         return None
+
+    def _changes(self, other: Call, call: Call) -> bool:
+        """Say whether a later call makes features anew, rather than norms or keys."""
+        if weighs(other.module):
+            return len(other.point.shape) > 3 or other.point.shape[-1] == call.point.shape[-1]
+        return any(weighs(part) for part in other.module.modules())
 
     def _last(self) -> Call | None:
         """Return the last layer through which everything goes, None if there is none.

@@ -213,7 +213,10 @@ class Trace:
 
 
 def weighs(module: nn.Module) -> bool:
-    """Say whether a module multiplies by a matrix: a convolution, a linear layer."""
+    """Say whether a module itself multiplies by a matrix: a convolution, a linear layer."""
     if any(True for _ in module.children()):  # its own parameters may be positions
         return isinstance(module, nn.MultiheadAttention)
-    return any(parameter.ndim > 1 for parameter in module.parameters(recurse=False))
+    if isinstance(module, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return True
+    shapes = (parameter.shape for parameter in module.parameters(recurse=False))
+    return any(sum(length > 1 for length in shape) > 1 for shape in shapes)
