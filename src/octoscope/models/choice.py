@@ -22,6 +22,9 @@ from octoscope.models.trace import Call, Point, Trace, weighs
 ROUNDING = {torch.float16: 3e-2, torch.bfloat16: 3e-2}
 """Deviation of gradients, relative to the largest, that is rounding; `EXACT` in other types."""
 EXACT = 1e-3
+LONGEST_BRANCH = 5
+"""Layers in a row of a branch, above the last layer that everything goes through, at which that
+layer still stands for what the head reads: those of the longest branch of an Inception block."""
 
 
 def owner_of(model: nn.Module, name: str) -> nn.Module:
@@ -151,6 +154,13 @@ class Choice:
                 f"the last features of {type(self._model).__name__} are made by operations of its "
                 "forward (such as + or torch.cat), not by a layer; put an nn.Identity() after "
                 "them and pass layer= its name"
+            )
+        features = [c for c in self._trace.calls if weighs(c.module) and self._has_positions(c)]
+        beside = self._trace.most_in_a_row(beyond, features)
+        if last is not None and beside > LONGEST_BRANCH:
+            raise OctoscopeError(
+                f"layer {last.name} is the last that everything goes through, and {beside} more "
+                "layers follow it side by side with others; pass layer= the one to look at"
             )
         return last
 

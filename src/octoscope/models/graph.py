@@ -71,6 +71,19 @@ def _from_the_end(end: Node, starts: set[Node], weighing: set[Node], channels: i
     return [node for node in reversed(finished) if reaches[node]]
 
 
+def most_in_a_row(end: Node, start: Node, counted: Iterable[Node]) -> int:
+    """Count the most of some nodes that one path from `start` to `end` goes through."""
+    some = set(counted)
+    deep: dict[Node, int] = {}
+    for node in reversed(_from_the_end(end, {start}, set(), 0)):
+        below = [deep[before] for before, _ in node.next_functions if before in deep]
+        if node is start:
+            deep[node] = 0
+        else:
+            deep[node] = max(below, default=0) + (node in some)
+    return deep.get(end, 0)
+
+
 def _numbers(node: Node) -> int:
     """Count the numbers that a node gives."""
     return sum(prod(given.shape) for given in node._input_metadata)

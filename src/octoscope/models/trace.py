@@ -7,7 +7,7 @@ a layer. Whether *everything* goes through a layer, the graph says (`octoscope.m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from octoscope.models.graph import cuts
+from octoscope.models.graph import cuts, most_in_a_row
 from octoscope.models.probe import first_tensor, logits_of, with_first
 
 ALIKE = 0.01
@@ -129,6 +129,12 @@ class Trace:
             retain_graph=True,
             allow_unused=True,
         )[0]
+
+    def most_in_a_row(self, after: Point, calls: Iterable[Call]) -> int:
+        """Count the most of some calls that follow each other on a path from a tensor on."""
+        nodes = [call.point.edge.node for call in calls if call.point.time > after.time]
+        end = self._score.grad_fn
+        return 0 if end is None else most_in_a_row(end, after.edge.node, nodes)
 
     def _run(self, module: nn.Module, leaf: Tensor) -> Tensor:
         with ExitStack() as undo:
