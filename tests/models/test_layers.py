@@ -10,9 +10,8 @@ import torchvision
 from torch import Tensor, nn
 
 from octoscope.errors import OctoscopeError
-from octoscope.models.layers import find_layer, resolve_target
+from octoscope.models.layers import choose_layer, find_layer, resolve_target
 from octoscope.models.layout import TargetLayer, covers
-from octoscope.models.probe import probe_layer
 from timm_families import FAMILIES, Family
 
 
@@ -86,7 +85,7 @@ def test_probing_agrees_with_the_rules() -> None:
     """What a network shows when it runs is what the rules say, where both can tell."""
     for family in FAMILIES:
         if family.name in ("resnet10t", "densenet121", "hrnet_w18_small"):
-            _, module = probe_layer(family.build(), family.images())
+            _, module = choose_layer(family.build(), family.images())
             ruled = find_layer(family.build())
             assert ruled is not None
             image = family.images(1)
@@ -152,7 +151,7 @@ def test_a_head_by_the_name_of_a_layer() -> None:
 def test_probe_leaves_nothing_behind() -> None:
     network = TinyNet().train()
     network.beta.eval()
-    probe_layer(network, torch.rand(1, 3, 16, 16))
+    choose_layer(network, torch.rand(1, 3, 16, 16))
     assert network.training and network.alpha.training and not network.beta.training
     assert all(p.requires_grad and p.grad is None for p in network.parameters())
     assert not any(m._forward_hooks for m in network.modules())

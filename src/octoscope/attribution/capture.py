@@ -21,8 +21,14 @@ from torch.nn import functional as F
 
 from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import Switch, borrowed, turned
-from octoscope.models.layout import say
-from octoscope.models.probe import as_the_model_takes, at_least_float32, first_tensor, logits_of
+from octoscope.models.probe import (
+    as_the_model_takes,
+    at_least_float32,
+    first_tensor,
+    logits_of,
+    refusal_of,
+    with_first,
+)
 from octoscope.models.view import counterpart
 
 
@@ -197,7 +203,7 @@ class Capture:
         tensor = first_tensor(output)
         if name not in self._differentiate:
             self._recorded[name] = tensor
-            return _with_first(output, tensor.clone())
+            return with_first(output, tensor.clone())
         torch.set_grad_enabled(True)
         if torch.is_autocast_enabled(tensor.device.type):
             torch.set_autocast_enabled(tensor.device.type, False)
@@ -206,7 +212,7 @@ class Capture:
             tensor = tensor.detach().requires_grad_()
         self._recorded[name] = tensor
         # A copy goes on: an in-place ReLU would fail on a leaf and falsify the record otherwise.
-        return _with_first(output, tensor.clone())
+        return with_first(output, tensor.clone())
 
 
 def logits_or_refusal(module: nn.Module, images: Tensor) -> Tensor:
@@ -218,7 +224,7 @@ def logits_or_refusal(module: nn.Module, images: Tensor) -> Tensor:
     try:
         return logits_of(module(images))
     except (RuntimeError, AssertionError) as error:
-        if (reason := _refusal(module, images, error)) is None:
+        if (reason := refusal_of(module, images, error)) is None:
             raise
         raise OctoscopeError(reason) from error
 
@@ -239,27 +245,3 @@ def _autocast_restored(device: str) -> Iterator[None]:
         yield
     finally:
         torch.set_autocast_enabled(device, enabled)
-
-
-def _with_first(output: Any, tensor: Tensor) -> Any:
-    """Return a layer's output with its first tensor replaced."""
-    if isinstance(output, Tensor):
-        return tensor
-    parts = list(output)
-    parts[next(i for i, part in enumerate(parts) if isinstance(part, Tensor))] = tensor
-    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
-
-
-def _refusal(module: nn.Module, images: Tensor, error: Exception) -> str | None:
-    """Say in a sentence why a model could not run images, None if it is no fault of theirs."""
-    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    first = next((part for part in module.modules() if isinstance(part, convolutions)), None)
-    channels = images.shape[1]
-    if first is not None and first.in_channels != channels:
-        return (
-            f"the images have {channels} channels and the model takes {first.in_channels}; "
-            "repeat or drop channels to fit"
-        )
-    if isinstance(error, AssertionError):  # how networks refuse the size of an image
-        return f"the model refuses images of {say(images.shape[2:])}: {error}"
-    return None

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from octoscope.errors import OctoscopeError
+from octoscope.models.layout import TargetLayer
 
 MODES = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -29,6 +30,28 @@ def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
     rows = maps.reshape(-1, 1, *maps.shape[maps.ndim - axes :])
     resized = F.interpolate(rows, size=tuple(size), mode=MODES[axes], align_corners=False)
     return resized.view(*maps.shape[: maps.ndim - axes], *size)
+
+
+def on_image(maps: Tensor, layer: TargetLayer, size: Sequence[int]) -> Tensor:
+    """Interpolate maps on the grid of a layer to the image, heeding what was padded or cut.
+
+    Args:
+        maps: (..., *grid).
+        layer: The layer, whose grid may span more or less than the image.
+        size: *S of the image.
+
+    Returns:
+        (..., *S).
+    """
+    if layer.extent is None or layer.offset is None:
+        return upsample(maps, size)
+    whole = upsample(maps, layer.extent)
+    for axis, (first, length) in enumerate(zip(layer.offset, size, strict=True)):
+        along = axis - len(size)
+        places = torch.arange(first, first + length, device=maps.device)
+        # What lies beyond the grid is in no patch; it shows what the nearest patch shows.
+        whole = whole.index_select(along, places.clamp(0, whole.shape[along] - 1))
+    return whole
 
 
 def normalise(maps: Tensor, axes: int = 2, *, signed: bool = False) -> Tensor:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from octoscope.attribution.capture import Evidence
 from octoscope.attribution.completeness import incomplete
+from octoscope.attribution.display import on_image
 from octoscope.attribution.forward import Forward
 from octoscope.attribution.fusion import fused
 from octoscope.attribution.maps import Maps, flags_of
@@ -288,7 +289,15 @@ def _apply(method: Method, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     }
     found = method.function(**given)
     map_, details = found if isinstance(found, tuple) else (found, {})
-    return map_.detach().float(), details
+    return _placed(map_.detach().float(), method, batch), details
+
+
+def _placed(map_: Tensor, method: Method, batch: Batch) -> Tensor:
+    """Bring a map to the image if its grid spans more or less than that, as in padded networks."""
+    layer = batch["token_layout"] if "token_layout" in method.needs else batch.target
+    if layer is None or layer.extent is None or tuple(map_.shape[-len(layer.grid) :]) != layer.grid:
+        return map_
+    return on_image(map_, layer, batch.images.shape[2:])
 
 
 def _one(layers: Sequence[Tensor], request: Request, batches: Sequence[Batch]) -> Tensor:

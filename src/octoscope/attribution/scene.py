@@ -18,11 +18,11 @@ from octoscope.attribution.plan import captures_of
 from octoscope.attribution.refusals import plainly
 from octoscope.attribution.registry import SOURCES
 from octoscope.errors import OctoscopeError
-from octoscope.models.attention import AttentionStack, find_attention
+from octoscope.models.attention import AttentionStack, confirmed, find_attention
 from octoscope.models.borrow import borrowed, eager, own_device
-from octoscope.models.layers import find_layer, layout_of
+from octoscope.models.finding import found_in
+from octoscope.models.layers import choose_layer, layout_of
 from octoscope.models.layout import TargetLayer
-from octoscope.models.probe import probe_layer
 from octoscope.models.view import counterpart
 
 Layer = str | nn.Module | TargetLayer
@@ -122,8 +122,10 @@ def look_at(request: Request, images: Tensor) -> Scene:
             layers.append((layer.name, layer.module))
             stated[layer.name] = layer
         else:
-            layers.append(find_layer(model, layer) or probe_layer(model, images))
-    attention = find_attention(model) if kept & {"attention", "blocks"} else None
+            layers.append(choose_layer(model, images, layer))
+    attention = None
+    if kept & {"attention", "blocks"}:
+        attention = confirmed(find_attention(model), found_in(model, images))
     watched = dict(layers)
     if "residual" in kept:
         for name, _ in layers:
@@ -146,4 +148,4 @@ def read_layouts(scene: Scene, model: nn.Module, evidence: Evidence, images: Ten
     for name, module in scene.layers:
         if name not in scene.layouts:
             shape = evidence.activations[name].shape
-            scene.layouts[name] = layout_of(model, name, module, shape, images.shape)
+            scene.layouts[name] = layout_of(model, name, module, shape, images)

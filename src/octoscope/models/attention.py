@@ -7,14 +7,14 @@ With that switch off, a hook on ``attn_drop`` sees A, and a graph goes through i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from torch import nn
 
 from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import Switch, eager
-from octoscope.models.layers import unwrapped
+from octoscope.models.finding import Finding
 
 Pooling = Literal["token", "avg", "map"]
 
@@ -47,6 +47,7 @@ class AttentionStack:
     Attributes:
         layers: The layers.
         network: The transformer itself (inside any wrapper).
+        norm_name: Qualified name of the norm after its last block.
         prefix_tokens: Class, distillation and register tokens before the first patch.
         pooling: What the head reads: the class token (``"token"``), the mean over tokens
             (``"avg"``), or an attention pool, whose latent query reads them (``"map"``).
@@ -57,6 +58,7 @@ class AttentionStack:
 
     layers: tuple[AttentionLayer, ...]
     network: nn.Module
+    norm_name: str
     prefix_tokens: int
     pooling: Pooling
     read_from: int = 0
@@ -84,7 +86,7 @@ def find_attention(model: nn.Module) -> AttentionStack:
     DINO, SigLIP, BEiT, EVA and their like, with class, distillation and register tokens.
 
     Args:
-        model: Any module; wrappers with a single child, such as `Classifier`, are looked into.
+        model: Any module; the transformer may be any part of it.
 
     Raises:
         OctoscopeError: If it has no attention that can be read as a matrix between all tokens,
@@ -92,19 +94,62 @@ def find_attention(model: nn.Module) -> AttentionStack:
     """
     module = eager(model)
     names = {part: name for name, part in module.named_modules(remove_duplicate=True)}
-    for network in reversed(unwrapped(module)):
+    for network in names:
         blocks = getattr(network, "blocks", None)
         if not isinstance(blocks, nn.Sequential | nn.ModuleList) or not len(blocks):
             continue
         if not all(_is_self_attention(getattr(block, "attn", None)) for block in blocks):
             continue
+        if not hasattr(network, "patch_embed"):
+            continue  # a stage of a network
         if (reason := _not_one_sequence(network)) is not None:
             raise OctoscopeError(f"{type(network).__name__} {reason}; {INSTEAD}")
         layers = tuple(_layer(block, names) for block in blocks)
         pooling, read_from, read_to = _reading(network)
-        return AttentionStack(layers, network, _prefix(network), pooling, read_from, read_to)
-    network = unwrapped(module)[-1]
-    raise OctoscopeError(f"{type(network).__name__} {_why_not(module, network)}; {INSTEAD}")
+        norm = names[cast(nn.Module, network.norm)]
+        prefix = _prefix(network)
+        return AttentionStack(layers, network, norm, prefix, pooling, read_from, read_to)
+    raise OctoscopeError(f"{type(_innermost(module)).__name__} {_why_not(module)}; {INSTEAD}")
+
+
+def confirmed(stack: AttentionStack, finding: Finding) -> AttentionStack:
+    """Make sure that a run shows what the attributes of a transformer say, or say what it shows.
+
+    A model may use the blocks of a transformer and pool their tokens in its own way.
+
+    Args:
+        stack: What attributes say.
+        finding: What the model showed when it ran.
+
+    Returns:
+        The stack, with what the head reads of the tokens as it was seen.
+
+    Raises:
+        OctoscopeError: If not everything goes once through every block, or the head reads the
+            tokens by weights of its own.
+    """
+    for layer in stack.layers:
+        seen = finding.layers.get(layer.block_name)
+        if seen is None or not seen.is_cut:
+            raise OctoscopeError(
+                f"not all that the logits come from goes once through {layer.block_name}, so its "
+                f"attention is not all that matters; {INSTEAD}"
+            )
+    last = finding.layers[stack.layers[-1].block_name]
+    read = last.read.nonzero()[:, 0].tolist()
+    if not read or stack.pooling == "map":
+        return stack  # a head that looks at nothing yet; or at all, by weights that it makes
+    normed = finding.layers.get(stack.norm_name)
+    even = len(read) == 1 or (normed is not None and normed.alike)
+    if read == list(range(len(last.read)))[stack.read] and (even or stack.pooling == "token"):
+        return stack
+    if not even or read != list(range(read[0], read[-1] + 1)):
+        raise OctoscopeError(
+            f"the head reads the tokens of {type(stack.network).__name__} by weights of its own, "
+            f"which are not known; {INSTEAD}"
+        )
+    pooling: Pooling = "token" if len(read) == 1 else "avg"
+    return replace(stack, pooling=pooling, read_from=read[0], read_to=read[-1] + 1)
 
 
 def _layer(block: nn.Module, names: dict[nn.Module, str]) -> AttentionLayer:
@@ -165,10 +210,20 @@ def _prefix(network: nn.Module) -> int:
     return int(getattr(network, "num_prefix_tokens", 0))
 
 
-def _why_not(module: nn.Module, network: nn.Module) -> str:
+def _innermost(module: nn.Module) -> nn.Module:
+    """Return the network in wrappers that hold all their parameters in a single child."""
+    while not any(True for _ in module.parameters(recurse=False)):
+        children = [child for child in module.children() if any(True for _ in child.parameters())]
+        if len(children) != 1:
+            break
+        module = eager(children[0])
+    return module
+
+
+def _why_not(module: nn.Module) -> str:
     """Say why a model's attention cannot be read."""
     kinds = {type(part).__name__.lower(): part for part in module.modules()}
-    if type(network).__module__.startswith("transformers."):
+    if any(type(part).__module__.startswith("transformers.") for part in module.modules()):
         return "is built by transformers, whose attention is not read here; build it with timm"
     if any(isinstance(part, nn.MultiheadAttention) for part in kinds.values()):
         return "attends by nn.MultiheadAttention, which hides its matrix; build it with timm"

@@ -1,94 +1,14 @@
-"""Watching an unknown network run once, to find its last spatial features."""
+"""What goes into a model and what comes out of it and its layers."""
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from octoscope.errors import OctoscopeError
-from octoscope.models.borrow import borrowed, eager
-from octoscope.models.layout import read_layout
-
-
-def probe_layer(model: nn.Module, images: Tensor) -> tuple[str, nn.Module]:
-    """Find the last layer with more than one position on which the logits depend.
-
-    One image runs with its whole graph kept, and the gradient of the logits with respect to every
-    candidate's output tells which ones matter: of a transformer whose class token is pooled, for
-    example, no output after the last attention does.
-
-    Args:
-        model: Any classifier.
-        images: (B, C, *S); the first is used.
-
-    Returns:
-        The layer's qualified name in the eager model, and the module.
-
-    Raises:
-        OctoscopeError: If there is none.
-    """
-    size = tuple(images.shape[2:])
-    with borrowed(model) as module:
-        names = {part: name for name, part in module.named_modules() if name}
-        seen = _gradients(module, list(names), as_the_model_takes(module, images[:1]))
-        tokens = {gradient.shape[1] for _, gradient in seen if gradient.ndim == 3}
-        for part, gradient in reversed(seen):
-            if len(gradient) != 1 or (gradient.ndim == 4 and gradient.shape[2] in tokens):
-                continue  # no row per image, or (B, heads, N, ·) inside an attention
-            try:
-                layer = read_layout(module, names[part], part, gradient.shape, size)
-            except OctoscopeError:
-                continue
-            if _used_positions(layer.maps(gradient)) > 1:
-                name = names[part]
-                return name, eager(model).get_submodule(name)  # not that of the view
-    raise OctoscopeError(
-        f"{type(module).__name__} has no layer with spatial features before its logits; "
-        "pass layer= a layer whose output is (B, C, *S), (B, *S, C) or (B, tokens, C)"
-    )
-
-
-def _gradients(
-    module: nn.Module, parts: list[nn.Module], image: Tensor
-) -> list[tuple[nn.Module, Tensor]]:
-    """Return, in order, the parts that ran once and the gradient of the logits at their output."""
-    seen: list[tuple[nn.Module, Tensor]] = []
-
-    def watch(part: nn.Module, _inputs: Any, output: Any) -> Any:
-        if isinstance(output, Tensor) and not torch.is_grad_enabled():
-            torch.set_grad_enabled(True)  # the model runs its backbone under its own no_grad
-            output = output.detach().requires_grad_()
-        if isinstance(output, Tensor) and output.requires_grad:
-            seen.append((part, output))
-            return output.clone()  # what follows may write into its input
-        return None
-
-    hooks = [part.register_forward_hook(watch) for part in parts]
-    try:
-        with torch.inference_mode(False), torch.enable_grad():
-            leaf = image.clone().requires_grad_()
-            logits = logits_of(module(leaf.clone()))  # which may be written into
-            ranks = torch.arange(1, logits.shape[1] + 1, device=logits.device)
-            score = (logits * ranks).sum()  # no two classes cancel
-            outputs = [output for _, output in seen]
-            grads = torch.autograd.grad(score, outputs, allow_unused=True) if outputs else ()
-    finally:
-        for hook in hooks:
-            hook.remove()
-    runs = Counter(part for part, _ in seen)
-    return [
-        (part, grad)
-        for (part, _), grad in zip(seen, grads, strict=True)
-        if grad is not None and runs[part] == 1
-    ]
-
-
-def _used_positions(gradient: Tensor) -> int:
-    """Count the positions of (1, C, *grid) where the gradient is not zero."""
-    return int(gradient.ne(0).any(dim=1).sum())
+from octoscope.models.layout import say
 
 
 def as_the_model_takes(module: nn.Module, images: Tensor) -> Tensor:
@@ -99,6 +19,13 @@ def as_the_model_takes(module: nn.Module, images: Tensor) -> Tensor:
         if images.is_inference():
             images = images.clone()  # an inference tensor may not be saved for a backward
         return images.detach().to(device, dtype)
+
+
+def noise_like(image: Tensor) -> Tensor:
+    """Return noise from 0 to 1, always the same, whatever the image shows."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(image.shape, generator=generator, dtype=torch.float32)
+    return noise.to(image.device, image.dtype)
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
@@ -122,6 +49,15 @@ def first_tensor(output: Any) -> Tensor:
     )
 
 
+def with_first(output: Any, tensor: Tensor) -> Any:
+    """Return a layer's output with its first tensor replaced."""
+    if isinstance(output, Tensor):
+        return tensor
+    parts = list(output)
+    parts[next(i for i, part in enumerate(parts) if isinstance(part, Tensor))] = tensor
+    return type(output)(*parts) if hasattr(output, "_fields") else type(output)(parts)
+
+
 def logits_of(output: Any) -> Tensor:
     """Return the logits (B, K) of a model's output, which may carry them as ``.logits``.
 
@@ -135,3 +71,18 @@ def logits_of(output: Any) -> Tensor:
     raise OctoscopeError(
         f"the model gives {shape} instead of logits (B, K); wrap it so that it does"
     )
+
+
+def refusal_of(module: nn.Module, images: Tensor, error: Exception) -> str | None:
+    """Say in a sentence why a model could not run images, None if it is no fault of theirs."""
+    convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    first = next((part for part in module.modules() if isinstance(part, convolutions)), None)
+    channels = images.shape[1]
+    if first is not None and first.in_channels != channels:
+        return (
+            f"the images have {channels} channels and the model takes {first.in_channels}; "
+            "repeat or drop channels to fit"
+        )
+    if isinstance(error, AssertionError):  # how networks refuse the size of an image
+        return f"the model refuses images of {say(images.shape[2:])}: {error}"
+    return None

@@ -21,7 +21,8 @@ from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.source import Batch, Captured, Source
 from octoscope.errors import OctoscopeError
 from octoscope.models.attention import AttentionStack
-from octoscope.models.layout import TargetLayer, read_layout, say
+from octoscope.models.layers import layout_of
+from octoscope.models.layout import TargetLayer, say
 
 
 def attention(batch: Batch) -> tuple[Tensor, ...]:
@@ -58,7 +59,7 @@ def token_layout(batch: Batch) -> TargetLayer:
     stack, tokens = _stack(batch), batch["attention"][-1].shape[-1]
     last, size = stack.layers[-1], tuple(batch.images.shape[2:])
     shape = (len(batch.images), tokens, 1)
-    layout = read_layout(stack.network, last.block_name, last.block, shape, size)
+    layout = layout_of(batch.module, last.block_name, last.block, shape, batch.images)
     if layout.prefix_tokens != stack.prefix_tokens:
         raise OctoscopeError(
             f"{last.block_name} has {tokens} tokens for images of {say(size)}, which is no grid of "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from octoscope.attribution.display import normalise, upsample
+from octoscope.attribution.display import normalise, on_image
 from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.source import Batch
 
@@ -36,13 +36,14 @@ def channel_scores(batch: Batch) -> Tensor:
     everywhere has H_k = 0. The image is masked as it is given to the model: for a `Classifier`
     before it normalises, so that 0 is black.
     """
-    a, images = batch["activations"], batch.images
+    a, images, target = batch["activations"], batch.images, batch.target
+    assert target is not None
     size, channels = images.shape[2:], a.shape[1]
 
     def seen_through(rows: Tensor) -> Tensor:
         rows = rows.to(a.device)
         image, channel = rows // channels, rows % channels
-        masks = normalise(upsample(a[image, channel], size), len(size))
+        masks = normalise(on_image(a[image, channel], target, size), len(size))
         return images[image] * masks[:, None].to(images.dtype)
 
     logits = batch.forward.made(seen_through, len(a) * channels)

@@ -33,7 +33,7 @@ def gradients_of(batch: Batch, wanted: Tensor) -> Tensor:
     assert target is not None
     raw = batch.evidence.gradients(wanted, [target.name])[target.name]
     maps = target.maps(raw)
-    if target.prefix_tokens and not bool(maps.any()) and bool(raw.any()):
+    if target.other_tokens and not bool(maps.any()) and bool(raw.any()):
         raise OctoscopeError(
             f"the logits depend on no patch token of layer {target.name}, only on its class token; "
             "pass layer= one before the last attention, such as the last block's norm1"

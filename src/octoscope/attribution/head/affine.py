@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from octoscope.attribution.head.replay import at_least_float32
 from octoscope.attribution.head.suffix import Suffix
 from octoscope.attribution.head.trial import equal, kind_of
 from octoscope.models.layout import TargetLayer
+from octoscope.models.probe import at_least_float32
 
 NONE = -1
 """Stands for no layer, where a finding is kept."""
@@ -39,7 +39,7 @@ def affine_head(module: nn.Module, target: TargetLayer, suffix: Suffix) -> Affin
     Returns:
         The head, None if it is not affine.
     """
-    layout = (target.name, target.kind, target.grid, target.prefix_tokens)
+    layout = (target.name, target.kind, target.grid, target.prefix_tokens, target.places)
     topic = ("affine", *layout, *kind_of(suffix.image))
     parts = list(module.modules())
     place: int | None = suffix.known.get(topic)

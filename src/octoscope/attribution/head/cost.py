@@ -51,7 +51,7 @@ def sequence_cost(sizing: Sizing) -> float:
     def measured(image: Tensor) -> float:
         suffix, whole = _above(module, last.norm_name, last.norm, image)
         shape = suffix.activations.shape
-        layer = layout_of(module, last.norm_name, last.norm, shape, tuple(image.shape))
+        layer = layout_of(module, last.norm_name, last.norm, shape, image)
         sequences = MaskedSequences(suffix, layer, last, gaussian=gaussian)
         _ = sequences.form  # tried once per model, and not counted
         return suffix.records + _flops(sequences) / whole

@@ -16,12 +16,11 @@ from weakref import WeakKeyDictionary
 from torch import Tensor, nn
 
 from octoscope.attribution.capture import given_a_copy
+from octoscope.models.structure import settings_of
 from octoscope.models.view import remembered_by
 
 MOST_TOPICS = 64
 """Findings kept of one model: layers times image sizes times kinds of trial."""
-PLAIN = (bool, str, type(None))
-"""Types of attributes that are settings of a module; numbers may be counters."""
 
 _FOUND: WeakKeyDictionary[nn.Module, tuple[Hashable, dict[Hashable, Any]]] = WeakKeyDictionary()
 
@@ -73,11 +72,6 @@ def structure_of(module: nn.Module) -> Hashable:
 
 def _state(part: nn.Module) -> Hashable:
     """Return what tells one module, without its children, from another."""
-    settings = tuple(
-        (name, value if isinstance(value, PLAIN) else id(value))
-        for name, value in vars(part).items()
-        if isinstance(value, PLAIN) or callable(value)
-    )
     hooks = tuple(
         key
         for kept in (part._forward_hooks, part._forward_pre_hooks)
@@ -90,7 +84,7 @@ def _state(part: nn.Module) -> Hashable:
         for name, tensor in kept.items()
         if tensor is not None
     )
-    return id(part), type(part), settings, hooks, weights
+    return id(part), type(part), settings_of(part), hooks, weights
 
 
 def _version(tensor: Tensor) -> Hashable:

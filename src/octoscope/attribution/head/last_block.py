@@ -11,11 +11,10 @@ from torch import Tensor, nn
 
 from octoscope.errors import OctoscopeError
 from octoscope.models.layers import find_layer
+from octoscope.models.rules import FIRST_NORMS
 
 ATTENTIONS = ("attn", "self_attention")
 """What blocks call their attention."""
-FIRST_NORMS = ("norm1", "ln_1")
-"""What blocks call the norm before it."""
 
 
 @dataclass(frozen=True)

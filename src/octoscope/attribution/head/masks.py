@@ -37,11 +37,16 @@ def position_masks(grid: Grid, numbers: Tensor, *, gaussian: bool) -> Tensor:
 
 
 def in_layout(masks: Tensor, layer: TargetLayer) -> Tensor:
-    """Shape masks (m, *s) so that they multiply a layer's output; prefix tokens are kept whole."""
+    """Shape masks (m, *s) so that they multiply a layer's output; other tokens are kept whole."""
     if layer.kind == "nchw":
         return masks.unsqueeze(1)
     if layer.kind == "nhwc":
         return masks.unsqueeze(-1)
     patches = masks.flatten(1)
     prefix = patches.new_ones(len(patches), layer.prefix_tokens)
-    return torch.cat([prefix, patches], 1).unsqueeze(-1)
+    if layer.places is None:
+        suffix = patches.new_ones(len(patches), layer.suffix_tokens)
+        return torch.cat([prefix, patches, suffix], 1).unsqueeze(-1)
+    tokens = patches.new_ones(len(patches), layer.tokens)
+    tokens[:, list(layer.places)] = patches
+    return tokens.unsqueeze(-1)

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from octoscope.attribution.head.replay import at_least_float32
 from octoscope.models.borrow import turned
+from octoscope.models.probe import at_least_float32
 
 
 @dataclass(frozen=True)

@@ -114,5 +114,7 @@ def require_no_prefix(target: TargetLayer) -> None:
     Raises:
         OctoscopeError: Naming the method to use instead.
     """
-    if target.prefix_tokens:
-        raise OctoscopeError(f"layer {target.name} has prefix tokens: {REFUSED} vit_reciprocam")
+    if target.other_tokens:
+        raise OctoscopeError(
+            f"layer {target.name} has class or register tokens: {REFUSED} vit_reciprocam or gradcam"
+        )

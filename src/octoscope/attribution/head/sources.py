@@ -68,7 +68,7 @@ def masked_sequences(batch: Batch) -> Tensor:
     else:
         above = Suffix(batch.module, last.norm, batch.images, batch.forward)
         shape = above.activations.shape
-        layer = layout_of(batch.module, last.norm_name, last.norm, shape, batch.images.shape)
+        layer = layout_of(batch.module, last.norm_name, last.norm, shape, batch.images)
     gaussian = batch.settings["vit_reciprocam"].gaussian
     return MaskedSequences(above, layer, last, gaussian=gaussian)()
 

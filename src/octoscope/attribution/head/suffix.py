@@ -31,9 +31,10 @@ from octoscope.attribution.forward import Forward
 from octoscope.attribution.head.known import Known
 from octoscope.attribution.head.record import first, leaves_kept, of_images
 from octoscope.attribution.head.replay import Kept, Replay
-from octoscope.attribution.head.trial import Trial, full_precision, noise_like, trial_of, whole
+from octoscope.attribution.head.trial import Trial, full_precision, trial_of, whole
 from octoscope.attribution.memory import fitting, in_pieces
 from octoscope.attribution.source import Batch
+from octoscope.models.probe import noise_like
 
 MOST_ROWS = 128
 """Changed activations in one pass where memory is plenty."""

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from octoscope.attribution.head.known import Known
 from octoscope.attribution.head.record import Call, Rows, calls_until, giving, rows_of
-from octoscope.attribution.head.replay import How, Kept, Replay, at_least_float32
+from octoscope.attribution.head.replay import How, Kept, Replay
 from octoscope.attribution.memory import out_of_memory
 from octoscope.errors import OctoscopeError
-from octoscope.models.probe import logits_of
+from octoscope.models.probe import at_least_float32, logits_of, noise_like
 
 EXACT = 1e-5
 """Deviation of logits, relative to the largest, that is rounding."""
@@ -73,14 +73,6 @@ def trial_of(module: nn.Module, layer: nn.Module, image: Tensor, known: Known) -
         how = None if trial.replay is None else trial.replay.how
         known.put(topic, (places, shells, rows, how, trial.wanted))
     return trial
-
-
-def noise_like(image: Tensor) -> Tensor:
-    """Return noise from 0 to 1, always the same, so that a trial does not depend on the images."""
-    generator = torch.Generator().manual_seed(0)
-    return torch.rand(image.shape, generator=generator, dtype=torch.float32).to(
-        image.device, image.dtype
-    )
 
 
 def kind_of(image: Tensor) -> tuple[Any, ...]:

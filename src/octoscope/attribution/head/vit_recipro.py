@@ -94,7 +94,8 @@ class MaskedSequences:
     def form(self) -> Form:
         """What keys and values are of what is kept of a patch."""
         fused = hasattr(self._last.attention, "fused_attn")
-        if not (self._layer.kind == "tokens" and self._layer.prefix_tokens and fused):
+        first = self._layer.prefix_tokens == self._layer.other_tokens > 0 and not self._layer.places
+        if not (self._layer.kind == "tokens" and first and fused):
             return "dense"
         known = self._suffix.known
         topic = ("sequences", self._layer.name, self._layer.grid, *kind_of(self._suffix.image))

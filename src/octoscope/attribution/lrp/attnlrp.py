@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from octoscope.attribution.lrp.defined import require_rules_around
 from octoscope.attribution.lrp.rules import Rules
 from octoscope.attribution.memory import fitting, in_pieces
 from octoscope.attribution.source import Batch
 from octoscope.models.attention import find_attention
+from octoscope.models.finding import found_in
 from octoscope.models.probe import logits_of
 
 
@@ -49,6 +51,7 @@ class RuledPass:
     """
 
     def __init__(self, batch: Batch) -> None:
+        require_rules_around(batch.module, found_in(batch.module, batch.images))
         self._images = batch.images
         self._run = _Ruled(batch.module)
         count = len(batch.images)
@@ -82,7 +85,7 @@ class _Ruled(nn.Module):
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
         self.module = module
-        self.network = find_attention(module).network
+        self.network: Any = find_attention(module).network
 
     def forward(self, images: Tensor) -> Tensor:
         return self.traced(images)[1]
@@ -96,7 +99,8 @@ class _Ruled(nn.Module):
             fed.append(inputs[0].detach().requires_grad_())
             return (fed[0].clone(), *inputs[1:])  # a leaf may not be written into
 
-        hook = self.network.register_forward_pre_hook(start)
+        # Not at the transformer itself: some are run by parts (`forward_features`).
+        hook = self.network.patch_embed.register_forward_pre_hook(start)
         try:
             with torch.inference_mode(False), torch.enable_grad(), Rules():
                 score = logits_of(self.module(images.detach()))

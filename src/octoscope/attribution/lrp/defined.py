@@ -24,6 +24,7 @@ from torch import nn
 
 from octoscope.errors import OctoscopeError
 from octoscope.models.attention import AttentionStack, find_attention
+from octoscope.models.finding import Finding
 
 INSTEAD = "use chefer instead"
 
@@ -50,15 +51,33 @@ def require_attnlrp(module: nn.Module) -> None:
     """
     network = find_attention(module).network
     for name, part in network.named_modules():
-        leaf = not any(True for _ in part.children())
-        gated = isinstance(getattr(part, "gate", None), nn.Module)
-        fused = isinstance(part, nn.MultiheadAttention)
-        if fused or gated or (leaf and not isinstance(part, _ATTNLRP)):
-            what = "its gate" if gated else f"layer {name}"
-            raise OctoscopeError(
-                f"AttnLRP has no rule for {what} ({type(part).__name__}) of "
-                f"{type(network).__name__}; {INSTEAD}"
-            )
+        _require_rule(network, name, part)
+
+
+def require_rules_around(module: nn.Module, finding: Finding) -> None:
+    """Refuse models that do something to the transformer's output that AttnLRP has no rule for.
+
+    Args:
+        module: The model.
+        finding: What it showed when it ran: what does not run, such as a loss, does not matter.
+
+    Raises:
+        OctoscopeError: If a layer that runs has no rule, naming it.
+    """
+    for name in finding.runs:
+        _require_rule(module, name, module.get_submodule(name))
+
+
+def _require_rule(network: nn.Module, name: str, part: nn.Module) -> None:
+    leaf = not any(True for _ in part.children())
+    gated = isinstance(getattr(part, "gate", None), nn.Module)
+    fused = isinstance(part, nn.MultiheadAttention)
+    if fused or gated or (leaf and not isinstance(part, _ATTNLRP)):
+        what = "its gate" if gated else f"layer {name}"
+        raise OctoscopeError(
+            f"AttnLRP has no rule for {what} ({type(part).__name__}) of "
+            f"{type(network).__name__}; {INSTEAD}"
+        )
 
 
 def require_chefer_lrp(module: nn.Module) -> None:
@@ -95,6 +114,9 @@ def _unlike_vit(stack: AttentionStack) -> str | None:
             return f"has an attention of another kind ({type(attention).__name__})"
         if type(block.mlp) is not Mlp:
             return f"has an MLP of another kind ({type(block.mlp).__name__})"
+        linear = (attention.qkv, attention.proj, block.mlp.fc1, block.mlp.fc2)
+        if other := next((part for part in linear if type(part) is not nn.Linear), None):
+            return f"has layers of another kind ({type(other).__name__})"
     if not isinstance(network.head, nn.Linear):
         return "has a head that is not one linear layer"
     return None

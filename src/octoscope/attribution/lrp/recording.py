@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from octoscope.attribution.lrp import zplus
+from octoscope.errors import OctoscopeError
 from octoscope.models.attention import AttentionLayer, AttentionStack, find_attention
 from octoscope.models.probe import logits_of
 
@@ -26,7 +27,7 @@ class Recording:
         outputs: Layer to its output.
         network_logits: (b, K) what the transformer gives, where a graph starts.
         score: (b, K) what the model makes of it, in the graph: the same, unless a wrapper, say,
-            reorders classes.
+            reorders or scales classes.
     """
 
     stack: AttentionStack
@@ -39,9 +40,16 @@ class Recording:
     def seed(self, classes: Tensor) -> Tensor:
         """Return the relevance to start with, (b, K): 1 at the class explained."""
         wanted = F.one_hot(classes, self.score.shape[1]).to(self.score.dtype)
-        return torch.autograd.grad(
+        (gradient,) = torch.autograd.grad(
             self.score, self.network_logits, grad_outputs=wanted, retain_graph=True
-        )[0]
+        )
+        relevance = gradient.ne(0).to(gradient.dtype)
+        if bool((relevance.sum(1) != 1).any()):
+            raise OctoscopeError(
+                f"the logits mix what {type(self.stack.network).__name__} gives, for which there "
+                "is no rule; use chefer instead"
+            )
+        return relevance
 
     def through(self, layer: nn.Module, relevance: Tensor) -> Tensor:
         """Propagate relevance (b, …, out) through a linear layer, to (b, …, in)."""
@@ -63,6 +71,11 @@ def record(module: nn.Module, images: Tensor) -> Recording:
     recording = Recording(find_attention(module))
     with torch.inference_mode(False), torch.no_grad(), _watched(recording):
         recording.score = logits_of(module(images))
+    if any(head not in recording.outputs for head in heads(recording.stack.network)):
+        raise OctoscopeError(
+            f"the logits are not made by the head of {type(recording.stack.network).__name__}, "
+            "and for another there is no rule; use chefer instead"
+        )
     return recording
 
 
