@@ -7,21 +7,22 @@ every layer. None of that may be left behind, also when something raises in the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from octoscope.errors import OctoscopeError
+from octoscope.models.output import ReadModel
 
 Switch = tuple[nn.Module, str, Any]
 """A module, the name of one of its attributes, and the value it has while the model is lent."""
 
 
 def eager(model: nn.Module) -> nn.Module:
-    """Return the module inside ``torch.compile`` and ``DataParallel`` wrappers, however nested.
+    """Return the module inside ``torch.compile``, ``DataParallel`` and `ReadModel`, however nested.
 
     It shares every parameter with the wrapper. Hooks on it always fire, which they do not inside
     a compiled graph or on the replicas of ``DataParallel``.
@@ -33,6 +34,8 @@ def eager(model: nn.Module) -> nn.Module:
             model, nn.DataParallel | nn.parallel.DistributedDataParallel
         ) and isinstance(model.module, nn.Module):
             model = model.module
+        elif isinstance(model, ReadModel):
+            model = model.model
         else:
             return model
 
@@ -52,7 +55,7 @@ def borrowed(model: nn.Module, switches: Iterable[Switch] = ()) -> Iterator[nn.M
             that is recomputed would lose what its hooks captured.
 
     Yields:
-        The eager module.
+        The eager module. That of a `ReadModel` gives what is read, as long as it is lent.
 
     Raises:
         OctoscopeError: If the model was built under ``torch.inference_mode``, which forbids
@@ -78,9 +81,20 @@ def borrowed(model: nn.Module, switches: Iterable[Switch] = ()) -> Iterator[nn.M
             if parameter.requires_grad:
                 undo.callback(parameter.requires_grad_, True)
                 parameter.requires_grad_(False)
+        if isinstance(model, ReadModel):
+            undo.callback(module.register_forward_hook(_reading(model.read)).remove)
         if any(_compiled(part) for part in modules):
             undo.enter_context(torch.compiler.set_stance("force_eager"))
         yield module
+
+
+def _reading(read: Callable[[Any], Tensor]) -> Callable[..., Tensor]:
+    """Return a forward hook that puts what is read in place of what the model gives."""
+
+    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:
+        return read(output)
+
+    return hook
 
 
 @contextmanager

@@ -19,6 +19,7 @@ ROWS: tuple[Method, ...] = (
         sentence="What each pixel adds to the logit, propagated through every step of attention.",
         dims=(2,),
         families=("transformer",),
+        explains="linear",
         requires=require_attnlrp,
     ),
     Method(
@@ -40,6 +41,7 @@ ROWS: tuple[Method, ...] = (
         dims=(2,),
         families=("transformer",),
         unsigned=True,
+        explains="class",
         requires=require_chefer_lrp,
     ),
 )
