@@ -14,6 +14,7 @@ from octoscope.attribution.maps import Maps, flags_of
 from octoscope.attribution.method import Method
 from octoscope.attribution.names import Methods
 from octoscope.attribution.passes import explained
+from octoscope.attribution.perturbation.baselines import require_no_tensors
 from octoscope.attribution.plan import Plan, planned
 from octoscope.attribution.registry import SOURCES, methods_for, settings_of
 from octoscope.attribution.scene import (
@@ -181,6 +182,8 @@ def explain(
     )
     if dry_run:
         return plan_of(request, images, wanted, refused, views=VIEWS if tta else 1)
+    if tta:
+        require_no_tensors(request.settings)
     maps = explained(request, images, wanted)
     if tta:
 

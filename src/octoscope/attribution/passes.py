@@ -23,6 +23,7 @@ from octoscope.attribution.memory import (
     release,
 )
 from octoscope.attribution.method import Method
+from octoscope.attribution.perturbation.baselines import settings_of_rows
 from octoscope.attribution.plan import captures_of
 from octoscope.attribution.registry import SOURCES
 from octoscope.attribution.scene import Request, Scene, look_at, read_layouts
@@ -160,7 +161,8 @@ def _chunk(request: Request, scene: Scene, images: Tensor, wanted: Wanted, chunk
             SOURCES,
             target=target,
             attention=scene.attention,
-            settings=request.settings,
+            settings=settings_of_rows(request.settings, chunk, images),
+            of_scores=bool(wanted.scores),
         )
         for target in targets
     ]

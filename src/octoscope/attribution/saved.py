@@ -9,6 +9,7 @@ it is ``"all"``. The arrays are ``logits``, ``targets``, and for every method ``
 from __future__ import annotations
 
 import json
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,11 +38,13 @@ _DAMAGE = (
     TypeError,
     AttributeError,
     LookupError,
+    ArithmeticError,
     EOFError,
     OSError,
     MemoryError,
-    NotImplementedError,
+    RuntimeError,
     zipfile.BadZipFile,
+    struct.error,
 )
 """What reading a file may raise that is cut, changed or something else."""
 
@@ -104,7 +107,7 @@ def write_maps(maps: Maps, path: Path) -> None:
                 arrays[f"{kind}/{method}/{name}"] = _array(part)
     arrays["about"] = np.array(json.dumps(about, ensure_ascii=True))
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)  # type: ignore[arg-type]
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def read_maps(path: Path) -> dict[str, Any]:
@@ -118,9 +121,9 @@ def read_maps(path: Path) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
-        stored = sum(entry.file_size for entry in entries)
-        if len(entries) > MOST_ENTRIES or stored > path.stat().st_size:
-            raise ValueError("it is packed")  # small files that become large ones are not ours
+        packed = any(entry.compress_type != zipfile.ZIP_STORED for entry in entries)
+        if packed or len(entries) > MOST_ENTRIES:  # a small file that becomes a large one
+            raise ValueError("its arrays are packed, or too many")
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         about = json.loads(str(arrays.pop("about")[()]))
@@ -142,12 +145,12 @@ def _fields(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[
         raise ValueError(f"format {str(about['format'])[:40]!r}")
     native: dict[str, Tensor] = {}
     nested: dict[str, dict[str, dict[str, Tensor]]] = {"flags": {}, "details": {}}
-    for entry, values in arrays.items():
+    for entry, array in arrays.items():
         kind, *rest = entry.split("/", 2)
         if kind == "native" and rest:
-            native["/".join(rest)] = torch.from_numpy(values)
+            native["/".join(rest)] = torch.from_numpy(array)
         elif kind in nested and len(rest) == 2:
-            nested[kind].setdefault(rest[0], {})[rest[1]] = torch.from_numpy(values)
+            nested[kind].setdefault(rest[0], {})[rest[1]] = torch.from_numpy(array)
     logits = torch.from_numpy(arrays["logits"])
     size = tuple(int(side) for side in about["size"])
     targets = torch.from_numpy(arrays["targets"]) if "targets" in arrays else str(about["targets"])

@@ -42,6 +42,8 @@ class Batch:
         target: The layer explained; None if no method needs one.
         attention: The attention layers; None if no method needs them.
         settings: Name of a method to its settings.
+        of_scores: Whether the columns of the "logits" are scores, each its own number, and not
+            the logits of classes.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Batch:
         target: TargetLayer | None = None,
         attention: AttentionStack | None = None,
         settings: Mapping[str, Any] | None = None,
+        of_scores: bool = False,
     ) -> None:
         self.module = module
         self.images = images
@@ -63,6 +66,7 @@ class Batch:
         self.target = target
         self.attention = attention
         self.settings = dict(settings or {})
+        self.of_scores = of_scores
         self._sources = sources
         self._classes: Tensor | None = None
         self._once: dict[str, Any] = {}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -34,12 +35,13 @@ class Occlusion:
             of each side of the image, rounded up (32 of 224).
         stride: Step in pixels, likewise; by default half the window, rounded up (16 of 32).
         baseline: What covers: a number in units of the images, ``"mean"`` (of each channel of the
-            image) or ``"blur"``.
+            image), ``"blur"`` or a tensor that broadcasts to the images.
     """
 
     window: Sides | None = None
     stride: Sides | None = None
     baseline: Baseline = 0.0
+    per_image: ClassVar[dict[str, int]] = {"baseline": 0}
 
     def __post_init__(self) -> None:
         for name in ("window", "stride"):

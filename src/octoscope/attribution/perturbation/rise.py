@@ -79,8 +79,8 @@ class Masked:
 
     Attributes:
         masks: The masks, shared by all images.
-        probabilities: (b, N, K) softmax of the logits, sigmoid of a single one; 0 for masks not
-            used.
+        probabilities: (b, N, K) softmax of the logits, sigmoid of a single one, scores as they
+            are; 0 for masks not used.
         used: (b,) number of masks used for each image: the first ones.
     """
 
@@ -187,6 +187,8 @@ def _probabilities(batch: Batch, masks: Masks, which: Tensor, start: int, stop: 
         return images[which[rows // count]] * masks(start + rows % count)[:, None]
 
     logits = batch.forward.made(veiled, len(which) * count)
+    if batch.of_scores:
+        return logits.unflatten(0, (len(which), count))
     # A softmax over a single logit would be 1 behind every mask.
     probabilities = logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
     return probabilities.unflatten(0, (len(which), count))
