@@ -27,7 +27,7 @@ SCORES: dict[str, Any] = {
     "probability": targets.probability(2),
     "not": targets.not_class("NORMAL"),
     "similarity": targets.similar_to(EMBEDDING),
-    "function": lambda logits: logits[:, 2].tanh() * logits[:, 1] - logits.mean(1),
+    "function": lambda logits: logits[:, 2].sigmoid() * logits[:, 1] - logits.mean(1),
 }
 PLAIN: dict[str, Callable[[Tensor], Tensor]] = {
     "difference": lambda y: y[:, 2] - y[:, 1],
@@ -78,20 +78,18 @@ OF_SCORES = [
     for name, row in METHODS.items()
     if row.explains == "score" and row.class_specific and name not in ("consensus", "rise")
 ]
-"""Methods whose formulas hold for any score; RISE takes a softmax of logits, and has its own test."""
+"""Methods whose formulas hold for any score; RISE takes a softmax of logits, so it stands apart."""
 
 
 @cache
 def found(name: str, oracle: bool) -> Maps:
     """Every method for every score, of a network and of its oracle."""
-    asked = [*OF_SCORES, "-consensus"]
     model = net(name)
     kept = [key for key in OF_SCORES if key in defined(name)]
     layer = model.get_submodule(LAYERS[name])
     if oracle:
         scored = Scored(model, list(PLAIN.values()))
         return explain(scored, IMAGES, kept, "all", layer=layer, options=quick(kept))
-    assert asked
     wanted = list(SCORES.values())
     return explain(
         model, IMAGES, kept, classes=wanted, class_names=NAMES, layer=layer, options=quick(kept)
@@ -134,7 +132,7 @@ def test_scores_are_explained_as_logits_are(name: str, method: str) -> None:
 def test_attention_methods_explain_differences(method: str) -> None:
     """Gradients and relevance are linear in the logits: a difference is that of two classes."""
     model = net("vit")
-    maps = explain(model, IMAGES, [method], classes=[SCORES["difference"]], class_names=NAMES)
+    maps = explain(model, IMAGES, [method], classes=[targets.difference(2, 1)], signed=True)
     assert maps[method].isfinite().all() and maps[method].abs().max() > 0
     if method == "attnlrp":
         both = explain(model, IMAGES, [method], classes=[2, 1])[method]
@@ -252,9 +250,9 @@ def test_an_output_is_read_by_every_kind_of_method(put: Any, output: Any) -> Non
     names = ["gradcam", "reciprocam", "ablationcam", "saliency", "guided_backprop", "occlusion"]
     names += ["fullgrad", "rise"]
     model = net("cnn")
-    maps = explain(Given(model, put), IMAGES, names, 1, output=output, options=quick(names),
+    maps = explain(Given(model, put), IMAGES, names, 1, output=output, options=quick(names), signed=True,
                    layer=model.get_submodule("layer4"))  # fmt: skip
-    plain = explain(model, IMAGES, names, 1, options=quick(names))
+    plain = explain(model, IMAGES, names, 1, options=quick(names), signed=True)
     torch.testing.assert_close(maps.logits, plain.logits)
     for name in names:
         scale = plain.native[name].abs().max()
