@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -51,11 +50,12 @@ def test_there_are_pairs_of_every_library() -> None:
 
 @pytest.mark.parametrize("number", range(len(PAIRS)))
 def test_theirs_are_ours(number: int, given: dict[str, Any]) -> None:
-    for _, scaled, block in PAIRS[number]:
+    pair = PAIRS[number]
+    for _, _, block in pair:
         exec(compile(block, f"{PAGE.name}, pair {number}", "exec"), given)
-    theirs = torch.as_tensor(np.asarray(given["theirs"].detach() if isinstance(
-        given["theirs"], Tensor) else given["theirs"]))  # fmt: skip
-    ours = given["ours"]
+    theirs, ours = given["theirs"], given["ours"]
+    theirs = theirs.detach() if isinstance(theirs, Tensor) else torch.from_numpy(theirs)
+    scaled = bool(pair[0][1])
     if scaled:
         ours = as_they_scale(ours, given["images"].shape[2:])
     assert ours.shape == theirs.shape
