@@ -13,7 +13,7 @@ ROWS: tuple[Method, ...] = (
         "AttnLRP",
         "attention",
         attnlrp,
-        ("attnlrp_inputs", "attnlrp_gradients"),
+        ("attnlrp_inputs", "attnlrp_gradients", "logits", "classes"),
         "Achtibat et al., ICML 2024, Eq 7-9, Prop 3.1, 3.3 and 3.4",
         rectified=False,
         sentence="What each pixel adds to the logit, propagated through every step of attention.",
