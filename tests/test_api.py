@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -28,7 +29,7 @@ def test_importing_is_instant() -> None:
 
 def test_lazy_names_are_those_for_type_checkers() -> None:
     """Every name has one home: the one that is imported and the one that editors read."""
-    source = open(octoscope.__file__, encoding="utf-8").read()
+    source = Path(octoscope.__file__).read_text(encoding="utf-8")
     for name, home in octoscope._HOMES.items():
         assert f"from {home} import" in source, name
     assert set(octoscope._HOMES) | set(octoscope._ROOMS) | {"__version__"} == set(octoscope.__all__)

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from attribution.test_maps import made
@@ -104,7 +105,7 @@ def test_colours_of_an_image_are_kept_beneath() -> None:
 
 
 def test_the_method_must_be_clear() -> None:
-    with pytest.raises(OctoscopeError, match="name one method to overlay, of gradcam, saliency"):
+    with pytest.raises(OctoscopeError, match="say which method to overlay: gradcam, saliency"):
         made().overlay(GREY)
     with pytest.raises(OctoscopeError, match="volumes"):
         made(size=(4, 20, 30)).overlay(GREY, "gradcam")
@@ -112,14 +113,14 @@ def test_the_method_must_be_clear() -> None:
 
 def clipped(figure: Figure) -> list[str]:
     """Return what reaches over the edge of a figure, or stands on something else."""
-    figure.canvas.draw()
-    renderer: Any = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    renderer: Any = canvas.get_renderer()
     width, height = figure.get_size_inches() * figure.dpi
     texts = [text for axes in figure.axes for text in (axes.title, axes._left_title, *axes.texts)]
     texts += [label for axes in figure.axes for label in axes.get_yticklabels()]
-    boxes = [
-        (text.get_text(), text.get_window_extent(renderer)) for text in texts if text.get_text()
-    ]
+    texts = [text for text in texts if text.get_text()]
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
     over = [
         text for text, box in boxes if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height
     ]
