@@ -118,7 +118,7 @@ def clipped(figure: Figure) -> list[str]:
     renderer: Any = canvas.get_renderer()
     width, height = figure.get_size_inches() * figure.dpi
     texts = [text for axes in figure.axes for text in (axes.title, axes._left_title, *axes.texts)]
-    texts += [label for axes in figure.axes for label in axes.get_yticklabels()]
+    texts += [text for axes in figure.axes if axes.axison for text in axes.get_yticklabels()]
     texts = [text for text in texts if text.get_text()]
     boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
     over = [

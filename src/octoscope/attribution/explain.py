@@ -172,7 +172,7 @@ def explain(
     request = Request(
         model=model,
         methods=tuple(method for method in defined if method not in combining),
-        settings=settings_of(defined, options),
+        settings=settings_of(defined, options, scored=bool(wanted.scores)),
         layers=several(layer),
         fuse=fuse,
         autocast=autocast_dtype(precision),

@@ -192,13 +192,18 @@ def _reason(method: Method, module: nn.Module, axes: int, explained: Explained) 
 
 
 def settings_of(
-    methods: Iterable[Method], given: Mapping[str, Mapping[str, Any]] | None
+    methods: Iterable[Method],
+    given: Mapping[str, Mapping[str, Any]] | None,
+    *,
+    scored: bool = False,
 ) -> dict[str, Any]:
     """Return the settings of every method, defaults where none are given.
 
     Args:
         methods: Methods asked for.
         given: Method name → field → value.
+        scored: Whether scores are explained. A setting ``score``, which says what is made of the
+            logits of classes, is then the score as it is.
 
     Returns:
         Method name → instance of its settings, for all that have any in the registry, because a
@@ -211,6 +216,8 @@ def settings_of(
     wanted = {
         SPELLINGS.key_of(str(name)) or str(name): value for name, value in (given or {}).items()
     }
+    if len(wanted) != len(given or {}):
+        raise OctoscopeError(f"options: a method is named twice among {', '.join(given or {})}")
     for name in wanted:
         if name not in METHODS or METHODS[name].settings is None:
             having = [key for key, row in METHODS.items() if row.settings is not None]
@@ -231,6 +238,13 @@ def settings_of(
                 f'{{"{name}": {{"{fields(method.settings)[0].name}": …}}}}'
             )
         known = [field.name for field in fields(method.settings)]
+        if scored and "score" in known:
+            if "score" in values:
+                raise OctoscopeError(
+                    f"options: {name} has score={values['score']!r}, which is made of the logits "
+                    "of classes; the target given is the score already, so leave it out"
+                )
+            values = {**values, "score": "logit"}
         for key in values:
             if key not in known:
                 raise OctoscopeError(
