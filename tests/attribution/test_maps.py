@@ -75,7 +75,7 @@ def test_what_is_printed_is_short() -> None:
     every = made(1, 4, targets="all", class_names=(), refused={}, layer="")
     assert repr(every).splitlines()[0] == "Maps of 1 image of 20×30, all 4 classes"
     assert every.target_names() == [["class 0", "class 1", "class 2", "class 3"]]
-    scores = made(2, scores=("CNV − DME",), targets=torch.zeros(2).long())
+    scores = made(2, targets="scores", scores=("CNV − DME",), score_of=torch.zeros(2).long())
     assert repr(scores).splitlines()[0].endswith("targets CNV − DME")
     assert len(repr(made(500))) < 400
 
@@ -96,7 +96,9 @@ def test_a_file_gives_back_what_was_saved(kind: str, tmp_path: Path) -> None:
         "one": lambda: made(),
         "several": lambda: made(2, 3),
         "all": lambda: made(2, 4, targets="all"),
-        "scores": lambda: made(scores=("CNV − “DME”",)),
+        "scores": lambda: made(
+            targets="scores", scores=("CNV − “DME”",), score_of=torch.zeros(3).long()
+        ),
         "empty": lambda: made(layer="", class_names=(), refused={}, details={}),
     }[kind]()
     maps.save(tmp_path / "some" / "maps.npz")

@@ -11,8 +11,10 @@ import timm
 import torch
 from torch import Tensor, nn
 
+import octoscope
 from attribution.quick import quick
 from octoscope import targets
+from octoscope.attribution.consensus import consensus_of
 from octoscope.attribution.explain import explain
 from octoscope.attribution.maps import Maps
 from octoscope.attribution.registry import METHODS
@@ -277,6 +279,24 @@ def test_a_segmentation_is_explained_by_a_function_of_it() -> None:
     )
     assert maps["hirescam"].shape == (3, 64, 64)
     assert maps["saliency"][:, 40:].abs().max() == 0 < maps["saliency"][:, :32].abs().max()
+
+
+def test_maps_of_scores_are_not_measured_as_if_of_classes() -> None:
+    """Their targets are no class indices, so what measures maps of classes refuses them."""
+    model = net("cnn")
+    maps = explain(model, IMAGES, "hirescam", classes=[targets.logit(1), targets.logit(0)])
+    assert maps.targets == "scores" and maps.score_of is not None
+    assert maps.score_of.tolist() == [[0, 1]] * 3
+    one = explain(model, IMAGES, "hirescam", targets.logit(1))
+    assert one.target_names() == [["class 1"]] * 3
+    for measure in (octoscope.sanity, octoscope.stability):
+        for wanted in (one.targets, targets.logit(1)):
+            with pytest.raises(OctoscopeError, match="one class per image|means nothing"):
+                measure(model, IMAGES, ["hirescam"], wanted)
+    with pytest.raises(OctoscopeError, match="not one class per image"):
+        octoscope.faithfulness(model, IMAGES, one, one.targets)
+    with pytest.raises(OctoscopeError, match="explain different classes"):
+        consensus_of([one, explain(model, IMAGES, "hirescam", targets.logit(2))], "hirescam")
 
 
 def test_the_model_is_left_as_it_was() -> None:

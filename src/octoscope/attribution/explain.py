@@ -192,12 +192,14 @@ def explain(
             return explained(request, version, fixed)
 
         maps = averaged(once, images, maps)
-    return replace(
-        _combined(maps, combining, request.settings),
-        refused=refused,
-        class_names=wanted.names,
-        scores=tuple(score.sentence for score in wanted.scores),
+    maps = replace(
+        _combined(maps, combining, request.settings), refused=refused, class_names=wanted.names
     )
+    if wanted.scores:
+        assert isinstance(maps.targets, Tensor)
+        names = tuple(score.sentence for score in wanted.scores)
+        maps = replace(maps, targets="scores", scores=names, score_of=maps.targets)
+    return maps
 
 
 def _combined(maps: Maps, methods: Sequence[Method], settings: Mapping[str, Any]) -> Maps:

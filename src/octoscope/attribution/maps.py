@@ -41,8 +41,7 @@ class Maps(Mapping[str, Tensor]):
     Attributes:
         native: Method to maps (B, *s) or (B, M, *s).
         targets: (B,) the class each map explains, (B, M) for given classes, or ``"all"``, where
-            map [b, k] explains class k. Where scores are explained instead, their places among
-            `scores`.
+            map [b, k] explains class k, or ``"scores"`` where none explains a class.
         flags: Method to ``all_zero`` (no position stands out: nothing to show), ``nonfinite`` (a
             nan or infinity in the map) and ``clipped_fraction`` (share of positions whose negative
             value the method's ReLU removed), each (B,) or (B, M).
@@ -53,6 +52,7 @@ class Maps(Mapping[str, Tensor]):
         refused: Methods left out, because they are not defined for the model, to the reason.
         class_names: What the K classes are called; empty if it is not known.
         scores: What the S scores are called that are explained instead of classes; or empty.
+        score_of: (B,) or (B, M) the place among `scores` of what each map explains; or None.
     """
 
     native: dict[str, Tensor]
@@ -65,6 +65,7 @@ class Maps(Mapping[str, Tensor]):
     refused: dict[str, str] = field(default_factory=dict)
     class_names: tuple[str, ...] = ()
     scores: tuple[str, ...] = ()
+    score_of: Tensor | None = None
 
     def __getitem__(self, method: Methods) -> Tensor:
         """Return the maps of a method at the size of the images.
@@ -131,8 +132,9 @@ class Maps(Mapping[str, Tensor]):
     def target_names(self) -> list[list[str]]:
         """Return what the maps of every image explain: B lists of M names, one if there is no M."""
         known = self.scores or self.class_names
-        if isinstance(self.targets, Tensor):
-            table = self.targets.reshape(len(self.logits), -1).tolist()
+        places = self.targets if self.score_of is None else self.score_of
+        if isinstance(places, Tensor):
+            table = places.reshape(len(self.logits), -1).tolist()
         else:
             table = [list(range(self.logits.shape[1]))] * len(self.logits)
         return [[known[k] if k < len(known) else f"class {k}" for k in row] for row in table]
@@ -221,7 +223,7 @@ class Maps(Mapping[str, Tensor]):
                 return {key: moved(one) for key, one in value.items()}
             return value.to(device) if isinstance(value, Tensor) else value
 
-        tensors = ("native", "targets", "flags", "logits", "details")
+        tensors = ("native", "targets", "flags", "logits", "details", "score_of")
         return replace(self, **{name: moved(getattr(self, name)) for name in tensors})
 
     def cpu(self) -> Maps:

@@ -2,8 +2,8 @@
 
 ``NAME.npz`` is a plain, uncompressed NumPy archive. Its ``about`` is a text, JSON, of what is no
 array: ``format``, ``size``, ``layer``, ``class_names``, ``scores``, ``refused``, and ``targets`` if
-it is ``"all"``. The arrays are ``logits``, ``targets``, and for every method ``native/METHOD``,
-``flags/METHOD/FLAG`` and ``details/METHOD/NAME``, each as in `Maps`.
+it is a text. The arrays are ``logits``, ``targets``, ``score_of``, and for every method
+``native/METHOD``, ``flags/METHOD/FLAG`` and ``details/METHOD/NAME``, each as in `Maps`.
 """
 
 from __future__ import annotations
@@ -100,6 +100,8 @@ def write_maps(maps: Maps, path: Path) -> None:
         arrays["targets"] = _array(maps.targets)
     else:
         about["targets"] = maps.targets
+    if maps.score_of is not None:
+        arrays["score_of"] = _array(maps.score_of)
     for method, values in maps.native.items():
         arrays[f"native/{method}"] = _array(values)
         for kind, parts in (("flags", maps.flags), ("details", maps.details)):
@@ -170,6 +172,7 @@ def _fields(about: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> dict[
         "refused": {str(key): str(value) for key, value in about["refused"].items()},
         "class_names": tuple(map(str, about["class_names"])),
         "scores": tuple(map(str, about["scores"])),
+        "score_of": torch.from_numpy(arrays["score_of"]) if "score_of" in arrays else None,
     }
 
 
