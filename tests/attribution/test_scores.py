@@ -291,7 +291,7 @@ def test_maps_of_scores_are_not_measured_as_if_of_classes() -> None:
     assert one.target_names() == [["class 1"]] * 3
     for measure in (octoscope.sanity, octoscope.stability):
         for wanted in (one.targets, targets.logit(1)):
-            with pytest.raises(OctoscopeError, match="one class per image|means nothing"):
+            with pytest.raises(OctoscopeError, match=r"one class per image|means nothing"):
                 measure(model, IMAGES, ["hirescam"], wanted)
     with pytest.raises(OctoscopeError, match="not one class per image"):
         octoscope.faithfulness(model, IMAGES, one, one.targets)
