@@ -204,6 +204,15 @@ def test_names_are_classes() -> None:
         del model.classes
 
 
+def test_what_a_model_calls_its_classes_need_not_be_right() -> None:
+    """An attribute that happens to be called so changes nothing, unless a name is looked up."""
+    model = Given(net("cnn"), lambda y: y)
+    model.classes = ["a", "b"]  # type: ignore[assignment]
+    assert explain(model, IMAGES, "saliency", 3).class_names == ()
+    with pytest.raises(OctoscopeError, match="2 names of classes and 4 logits"):
+        explain(model, IMAGES, "saliency", "b")
+
+
 def test_one_score_per_image() -> None:
     model = net("cnn")
     wanted = [SCORES["difference"], SCORES["probability"], SCORES["difference"]]
@@ -231,6 +240,7 @@ def test_test_time_augmentation_averages_scores_too() -> None:
         ({"targets": "DMA", "class_names": NAMES}, r'"DMA" is no class.*"DME"'),
         ({"targets": "DME", "class_names": NAMES[:3]}, "3 names of classes and 4 logits"),
         ({"class_names": ["a", "a"]}, "no list of different names"),
+        ({"class_names": ["a", "b"]}, "has 2 names and the model gives 4 logits"),
         ({"output": "logits"}, r"is no part of what the model gives; it gives a tensor \(3, 4\)"),
     ],
 )

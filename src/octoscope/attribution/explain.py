@@ -192,9 +192,14 @@ def explain(
             return explained(request, version, fixed)
 
         maps = averaged(once, images, maps)
-    maps = replace(
-        _combined(maps, combining, request.settings), refused=refused, class_names=wanted.names
-    )
+    maps = replace(_combined(maps, combining, request.settings), refused=refused)
+    if len(wanted.names) == maps.logits.shape[1] and not wanted.scores:
+        maps = replace(maps, class_names=wanted.names)
+    elif class_names is not None and not wanted.scores:
+        raise OctoscopeError(
+            f"class_names= has {len(wanted.names)} names and the model gives "
+            f"{maps.logits.shape[1]} logits; give one for each"
+        )
     if wanted.scores:
         assert isinstance(maps.targets, Tensor)
         names = tuple(score.sentence for score in wanted.scores)

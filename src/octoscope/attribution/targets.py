@@ -34,6 +34,7 @@ class Wanted:
         scores: What is explained instead of classes; the model is then read by them, and gives
             one column for each.
         names: What the classes are called, as far as it is known.
+        by_name: Whether a class was looked up by its name, so that names must fit the logits.
     """
 
     table: Tensor | None
@@ -41,6 +42,7 @@ class Wanted:
     one: bool
     scores: tuple[Target, ...] = ()
     names: tuple[str, ...] = ()
+    by_name: bool = False
 
     @property
     def explained(self) -> Explained:
@@ -56,7 +58,7 @@ class Wanted:
             OctoscopeError: If a class is out of range.
         """
         count, known = logits.shape
-        if self.names and not self.scores and len(self.names) != known:
+        if self.by_name and not self.scores and len(self.names) != known:
             raise OctoscopeError(
                 f"there are {len(self.names)} names of classes and {known} logits; "
                 + (
@@ -98,7 +100,8 @@ def wanted_classes(
         row, scores = _read(classes, "classes", known)
         if row.ndim != 1 or not len(row):
             raise OctoscopeError("classes= takes a list of at least one class")
-        return Wanted(row.expand(images, -1), every=False, one=False, scores=scores, names=known)
+        table = row.expand(images, -1)
+        return Wanted(table, False, False, scores, known, by_name=_named(classes))
     if targets is None:
         return Wanted(None, every=False, one=True, names=known)
     if isinstance(targets, str) and targets == "all" and "all" not in known:
@@ -109,15 +112,15 @@ def wanted_classes(
             "for names of classes give class_names=[…] too"
         )
     table, scores = _read(targets, "targets", known)
+    by_name = _named(targets)
     if table.ndim == 0:
-        return Wanted(table.expand(images, 1), every=False, one=True, scores=scores, names=known)
+        return Wanted(table.expand(images, 1), False, True, scores, known, by_name)
     if table.ndim > 2 or len(table) != images:
         raise OctoscopeError(
             f"targets of shape {tuple(table.shape)} do not fit {images} images; give one class, "
             f"one per image ({images}), a table ({images}, M), or classes=[...] for every image"
         )
-    one = table.ndim == 1
-    return Wanted(table.view(images, -1), every=False, one=one, scores=scores, names=known)
+    return Wanted(table.view(images, -1), False, table.ndim == 1, scores, known, by_name)
 
 
 def names_of_classes(model: nn.Module, given: Sequence[str] | None) -> tuple[str, ...]:
@@ -214,6 +217,11 @@ def _target(leaf: Any, what: str, names: tuple[str, ...]) -> Target:
         f"{what}= mixes scores with the class {leaf!r}; "
         f"give the class as octoscope.targets.logit({leaf!r})"
     )
+
+
+def _named(values: Any) -> bool:
+    """Say whether a class is among these by its name."""
+    return any(isinstance(leaf, str) for leaf in _leaves(values))
 
 
 def _leaves(values: Any) -> list[Any]:

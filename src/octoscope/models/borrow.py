@@ -7,15 +7,15 @@ every layer. None of that may be left behind, also when something raises in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from octoscope.errors import OctoscopeError
-from octoscope.models.output import ReadModel
+from octoscope.models.output import Reading, ReadModel
 
 Switch = tuple[nn.Module, str, Any]
 """A module, the name of one of its attributes, and the value it has while the model is lent."""
@@ -82,19 +82,10 @@ def borrowed(model: nn.Module, switches: Iterable[Switch] = ()) -> Iterator[nn.M
                 undo.callback(parameter.requires_grad_, True)
                 parameter.requires_grad_(False)
         if isinstance(model, ReadModel):
-            undo.callback(module.register_forward_hook(_reading(model.read)).remove)
+            undo.callback(module.register_forward_hook(Reading(model.read)).remove)
         if any(_compiled(part) for part in modules):
             undo.enter_context(torch.compiler.set_stance("force_eager"))
         yield module
-
-
-def _reading(read: Callable[[Any], Tensor]) -> Callable[..., Tensor]:
-    """Return a forward hook that puts what is read in place of what the model gives."""
-
-    def hook(_module: nn.Module, _inputs: Any, output: Any) -> Tensor:
-        return read(output)
-
-    return hook
 
 
 @contextmanager

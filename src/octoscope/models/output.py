@@ -37,6 +37,20 @@ class ReadModel(nn.Module):
         return self.read(self.model(*inputs, **named))
 
 
+class Reading:
+    """A forward hook that puts what is read in place of what the model gives.
+
+    What is found out of a lent model that has one holds for this reading alone.
+    """
+
+    def __init__(self, read: Callable[[Any], Tensor]) -> None:
+        self._read = read
+
+    def __call__(self, _module: nn.Module, _inputs: Any, output: Any) -> Tensor:
+        """Read what the model gives."""
+        return self._read(output)
+
+
 def select(output: Any, wanted: Output) -> Tensor:
     """Take a part of what a model gives.
 
