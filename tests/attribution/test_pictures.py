@@ -164,3 +164,12 @@ def test_a_figure_of_some_images() -> None:
     assert first._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
     with pytest.raises(OctoscopeError, match=r"\[10\] are not among the 10 explained"):
         maps.plot(images, "gradcam", which=[10])
+
+
+def test_maps_alone() -> None:
+    figure = made(2).plot(methods="saliency")
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles[:2] == ["image 0: NORMAL · Saliency", "image 1: CNV · Saliency"]
+    assert clipped(figure) == []
+    with pytest.raises(OctoscopeError, match="volumes"):
+        made(size=(4, 20, 30)).plot()

@@ -141,7 +141,7 @@ class Maps(Mapping[str, Tensor]):
 
     def plot(
         self,
-        images: Tensor | np.ndarray,
+        images: Tensor | np.ndarray | None = None,
         methods: Methods | Sequence[Methods] | None = None,
         which: Sequence[int] | None = None,
     ) -> Figure:
@@ -153,7 +153,8 @@ class Maps(Mapping[str, Tensor]):
         ```
 
         Args:
-            images: The images explained, (B, C, H, W) with C 1 or 3, or as `overlay` says.
+            images: The images explained, (B, C, H, W) with C 1 or 3, or as `overlay` says; without
+                them the maps alone are drawn, on black.
             methods: Methods to draw, a column each; by default all.
             which: Numbers of the images to draw; by default the first eight.
 

@@ -70,13 +70,13 @@ def overlays(maps: Maps, images: Images, method: str) -> np.ndarray:
 
 
 def figure_of(
-    maps: Maps, images: Images, methods: Sequence[str], which: Sequence[int] | None
+    maps: Maps, images: Images | None, methods: Sequence[str], which: Sequence[int] | None
 ) -> Figure:
     """Draw images and maps side by side, each map with a colour bar of its own numbers.
 
     Args:
         maps: What `explain` returned.
-        images: As for `grounds`.
+        images: As for `grounds`; without them the maps alone are drawn, on black.
         methods: Names of methods, one column each.
         which: Numbers of images; by default the first `MOST_IMAGES`.
 
@@ -89,24 +89,32 @@ def figure_of(
         raise OctoscopeError(
             f"images {chosen} are not among the {count} explained, 0 to {count - 1}"
         )
-    ground = grounds(images, count, maps.size)
+    black = np.zeros((count, *maps.size), np.uint8)
+    ground = grounds(black if images is None else images, count, maps.size)
     columns = _columns(maps, methods)
     targets = maps.target_names()
     rows = [(one, place) for one in chosen for place in range(len(targets[one]))]
     tall = WIDE * min(2.0, max(0.4, maps.size[0] / maps.size[1]))
-    extent = (WIDE * 0.85 + WIDE * 1.25 * len(columns) + 0.2, (tall + 0.45) * len(rows) + 0.6)
+    first = int(images is not None)
+    extent = (
+        WIDE * 0.85 * first + WIDE * 1.25 * len(columns) + 0.2,
+        (tall + 0.45) * len(rows) + 0.6,
+    )
     with matplotlib.rc_context({"text.parse_math": False, "font.size": 8.0}):
         figure = MapFigure(figsize=extent, layout="constrained")
-        grid = figure.subplots(len(rows), 1 + len(columns), squeeze=False)
+        grid = figure.subplots(len(rows), first + len(columns), squeeze=False)
         for line, (one, place) in zip(grid, rows, strict=True):
-            line[0].imshow(ground[one].astype(np.uint8))
-            line[0].set_title(_title(f"image {one}: {targets[one][place]}"), loc="left")
-            for axes, column in zip(line[1:], columns, strict=True):
+            explained = f"image {one}: {targets[one][place]}"
+            if first:
+                line[0].imshow(ground[one].astype(np.uint8))
+                line[0].set_title(_title(explained), loc="left")
+            for axes, column in zip(line[first:], columns, strict=True):
                 values = column.values[one] if column.fixed else column.values[one, place]
                 picture, limit = _over(ground[one], values, column.signed)
                 axes.imshow(picture)
                 _bar(figure, axes, limit, column.signed)
-                axes.set_title(_title(column.title), loc="left")
+                title = column.title if first else f"{explained} · {column.title}"
+                axes.set_title(_title(title), loc="left")
         for axes in grid.flat:
             axes.set_axis_off()
         if len(chosen) < count and which is None:
