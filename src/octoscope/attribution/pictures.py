@@ -89,17 +89,15 @@ def figure_of(
         raise OctoscopeError(
             f"images {chosen} are not among the {count} explained, 0 to {count - 1}"
         )
+    columns = _columns(maps, methods)
     black = np.zeros((count, *maps.size), np.uint8)
     ground = grounds(black if images is None else images, count, maps.size)
-    columns = _columns(maps, methods)
     targets = maps.target_names()
     rows = [(one, place) for one in chosen for place in range(len(targets[one]))]
     tall = WIDE * min(2.0, max(0.4, maps.size[0] / maps.size[1]))
     first = int(images is not None)
-    extent = (
-        WIDE * 0.85 * first + WIDE * 1.25 * len(columns) + 0.2,
-        (tall + 0.45) * len(rows) + 0.6,
-    )
+    wide = WIDE * (0.85 * first + 1.25 * len(columns))
+    extent = (wide + 0.2, (tall + 0.45) * len(rows) + 0.6)
     with matplotlib.rc_context({"text.parse_math": False, "font.size": 8.0}):
         figure = MapFigure(figsize=extent, layout="constrained")
         grid = figure.subplots(len(rows), first + len(columns), squeeze=False)
@@ -215,7 +213,7 @@ def grounds(images: Images, count: int, size: tuple[int, ...]) -> np.ndarray:
     whole = array.dtype.kind in "iu"
     rows = _channels_last(array, count, size)
     if rows is None or not (whole or array.dtype.kind == "f"):
-        kind = f"a {'tensor' if tensor else 'array'} of {array.dtype}, {array.shape},"
+        kind = f"{'a tensor' if tensor else 'an array'} of {array.dtype}, {array.shape},"
         raise OctoscopeError(
             f"{kind} are no images for {count} maps of {say(size)}; "
             f"give numbers ({count}, C, {size[0]}, {size[1]}) with C 1 or 3"
