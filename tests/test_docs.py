@@ -351,6 +351,7 @@ def prepared(folder: Path) -> dict[str, Any]:
     draw = np.random.default_rng(0).normal(size=(2, len(validation), 4))
     return {
         "octoscope": octoscope,
+        "torch": torch,
         "model": model,
         "images": torch.rand(4, 1, 64, 96),
         "labels": [0, 1, 2, 3],

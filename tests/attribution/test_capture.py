@@ -393,5 +393,5 @@ def test_logits_that_ignore_the_layer() -> None:
 def test_outputs_that_are_no_logits() -> None:
     dense = nn.Conv2d(3, 4, 1)
     model = nn.Sequential(nn.Conv2d(3, 3, 1), dense)
-    with pytest.raises(OctoscopeError, match=r"gives \(3, 4, 16, 20\) instead of logits"):
+    with pytest.raises(OctoscopeError, match=r"gives a tensor \(3, 4, 16, 20\) instead of logits"):
         explain(model, images(), layer="0")

@@ -225,7 +225,7 @@ def test_registry() -> None:
     ("options", "sentence"),
     [
         ({"methods": "gradcamm"}, r'method "gradcamm" is not known \(did you mean "gradcam"\?\)'),
-        ({"methods": ["gradcam", "layer_cam"]}, r'did you mean "layercam"'),
+        ({"methods": ["gradcam", "layrcam"]}, r'did you mean "layercam"'),
         ({"methods": []}, "no method is asked for; known are gradcam"),
         ({"targets": 4}, "class 4 does not exist: the model has 4 classes, 0 to 3"),
         ({"targets": -1}, "class -1 does not exist"),
@@ -238,7 +238,7 @@ def test_registry() -> None:
         ({"targets": [0, 1, 1.5]}, "whole numbers"),
         ({"targets": True}, "whole numbers"),
         ({"targets": torch.rand(3)}, "use integers"),
-        ({"classes": []}, "at least one class index"),
+        ({"classes": []}, "at least one class"),
         ({"classes": [0, 9]}, "class 9 does not exist"),
         ({"classes": [0], "targets": 1}, "either targets= or classes="),
         ({"batch_size": 0}, "batch_size=0 is no number of images"),

@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from octoscope.report.figures.blend import blended, colour_bar, colour_limit, spotlit
+from octoscope.attribution.colours import colour_limit
+from octoscope.report.figures.blend import blended, colour_bar, spotlit
 from octoscope.report.figures.calibration import reliability_curve
 from octoscope.report.figures.cells import (
     Bar,

@@ -146,7 +146,7 @@ def consensus_of(
                 f"maps 0 are {tuple(first[method].shape)} and maps {number} are "
                 f"{tuple(other[method].shape)}; explain the same images and as many classes"
             )
-        if not _same_targets(first.targets, other.targets):
+        if first.scores != other.scores or not _same_targets(first.targets, other.targets):
             raise OctoscopeError(
                 f"maps 0 and maps {number} explain different classes; give explain() the same "
                 "targets= for all"

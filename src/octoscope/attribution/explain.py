@@ -12,9 +12,11 @@ from octoscope.attribution.capture import Evidence
 from octoscope.attribution.fusion import Fusion
 from octoscope.attribution.maps import Maps, flags_of
 from octoscope.attribution.method import Method
+from octoscope.attribution.names import Methods
 from octoscope.attribution.passes import explained
+from octoscope.attribution.perturbation.baselines import require_no_tensors
 from octoscope.attribution.plan import Plan, planned
-from octoscope.attribution.registry import SOURCES, methods_for, settings_of
+from octoscope.attribution.registry import SOURCES, methods_for, named_in, settings_of
 from octoscope.attribution.scene import (
     Layer,
     Precision,
@@ -26,21 +28,31 @@ from octoscope.attribution.scene import (
     several,
 )
 from octoscope.attribution.sizing import Sizing
-from octoscope.attribution.targets import Targets, Wanted, wanted_classes
+from octoscope.attribution.targets import (
+    One,
+    Targets,
+    Wanted,
+    names_of_classes,
+    read_by,
+    wanted_classes,
+)
 from octoscope.attribution.views import VIEWS, averaged
 from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import require_module
 from octoscope.models.layout import TargetLayer
+from octoscope.models.output import Output
 
 
 @overload
 def explain(
     model: nn.Module,
     images: Tensor,
-    methods: str | Iterable[str] = ...,
+    methods: Methods | Iterable[Methods] = ...,
     targets: Targets = ...,
     *,
-    classes: Sequence[int] | None = ...,
+    classes: Sequence[One] | None = ...,
+    class_names: Sequence[str] | None = ...,
+    output: Output | None = ...,
     layer: Layer | Sequence[Layer] | None = ...,
     fuse: Fusion = ...,
     options: Mapping[str, Mapping[str, Any]] | None = ...,
@@ -57,10 +69,12 @@ def explain(
 def explain(
     model: nn.Module,
     images: Tensor,
-    methods: str | Iterable[str] = ...,
+    methods: Methods | Iterable[Methods] = ...,
     targets: Targets = ...,
     *,
-    classes: Sequence[int] | None = ...,
+    classes: Sequence[One] | None = ...,
+    class_names: Sequence[str] | None = ...,
+    output: Output | None = ...,
     layer: Layer | Sequence[Layer] | None = ...,
     fuse: Fusion = ...,
     options: Mapping[str, Mapping[str, Any]] | None = ...,
@@ -76,10 +90,12 @@ def explain(
 def explain(
     model: nn.Module,
     images: Tensor,
-    methods: str | Iterable[str] = ("gradcam",),
+    methods: Methods | Iterable[Methods] = ("gradcam",),
     targets: Targets = None,
     *,
-    classes: Sequence[int] | None = None,
+    classes: Sequence[One] | None = None,
+    class_names: Sequence[str] | None = None,
+    output: Output | None = None,
     layer: Layer | Sequence[Layer] | None = None,
     fuse: Fusion = "mean",
     options: Mapping[str, Mapping[str, Any]] | None = None,
@@ -105,21 +121,28 @@ def explain(
     explain(model, images, targets=labels)["gradcam"]     # labels[b] in image b
     explain(model, images, targets="all")["gradcam"]      # (B, K, H, W)
     explain(model, images, classes=[0, 2])["gradcam"]     # (B, 2, H, W)
+    explain(model, images, targets=octoscope.targets.difference(2, 0))  # rather 2 than 0
     print(explain(model, images, "all", dry_run=True))    # the passes
     ```
 
     Args:
         model: Any module from (B, C, *S) to logits (B, K), in any mode, frozen or not, compiled or
-            ``DataParallel`` (its eager module is explained).
+            ``DataParallel`` (its eager module is explained). What else it may give, `output` reads.
         images: (B, C, *S) as the model takes them; *S has 2 axes, or 3 for volumes.
-        methods: Keys of `METHODS`, names of families such as ``"cam"``, or ``"all"``; with ``-``
+        methods: Names of methods (`octoscope.methods` lists them; ``"GradCAM"`` means
+            ``"gradcam"``), of families such as ``"cam"``, or ``"all"``; with ``-``
             before it, what is left out (``["all", "-scorecam"]``). Those behind a family or
             ``"all"`` that are not defined for the model are left out and listed, with the reason,
             in ``maps.refused``.
-        targets: The class to explain. None: the predicted one. An int: that class in every image.
-            A sequence or tensor (B,): one per image. A tensor or nested list (B, M): several per
-            image. ``"all"``: every class.
-        classes: Instead of `targets`, a list of M classes to explain in every image.
+        targets: The class to explain. None: the predicted one. An int or a name: that class in
+            every image. A sequence or tensor (B,): one per image. A tensor or nested list (B, M):
+            several per image. ``"all"``: every class. Instead of classes, scores: those of
+            `octoscope.targets`, or functions from what the model gives (b, K) to (b,).
+        classes: Instead of `targets`, a list of M classes or scores to explain in every image.
+        class_names: What the K classes are called; by default ``model.classes``, if it has them.
+        output: Where the logits are if the model gives more than a tensor: a key or attribute
+            (``"logits"``), a place in a tuple, or a function that takes them out. What has
+            ``.logits`` needs none.
         layer: The layer to explain, as a name or module, or a `TargetLayer` that also states its
             layout; by default the last spatial features of the architecture. Several layers are
             explained in the same pass and fused.
@@ -147,13 +170,15 @@ def explain(
     require_module(model)
     _require_images(images)
     methods = methods if isinstance(methods, str) else tuple(methods)
-    defined, refused = methods_for(model, methods, images.ndim - 2)
-    named = {methods} if isinstance(methods, str) else set(methods)
+    wanted = wanted_classes(targets, classes, len(images), names_of_classes(model, class_names))
+    model = read_by(model, output, wanted.scores)
+    defined, refused = methods_for(model, methods, images.ndim - 2, wanted.explained)
+    named = named_in(methods)
     combining = tuple(method for method in defined if "maps" in method.needs)
     request = Request(
         model=model,
         methods=tuple(method for method in defined if method not in combining),
-        settings=settings_of(defined, options),
+        settings=settings_of(defined, options, scored=bool(wanted.scores)),
         layers=several(layer),
         fuse=fuse,
         autocast=autocast_dtype(precision),
@@ -162,17 +187,32 @@ def explain(
         progress=progress,
         optional=frozenset(method.name for method in defined) - named,
     )
-    wanted = wanted_classes(targets, classes, len(images))
     if dry_run:
         return plan_of(request, images, wanted, refused, views=VIEWS if tta else 1)
+    if tta:
+        require_no_tensors(request.settings)
     maps = explained(request, images, wanted)
     if tta:
 
         def once(version: Tensor, same: Tensor | str) -> Maps:
-            return explained(request, version, wanted_classes(same, None, len(images)))
+            fixed = wanted if wanted.scores else wanted_classes(same, None, len(images))
+            return explained(request, version, fixed)
 
         maps = averaged(once, images, maps)
-    return replace(_combined(maps, combining, request.settings), refused=refused | maps.refused)
+    refused = refused | maps.refused
+    maps = replace(_combined(maps, combining, request.settings), refused=refused)
+    if len(wanted.names) == maps.logits.shape[1] and not wanted.scores:
+        maps = replace(maps, class_names=wanted.names)
+    elif class_names is not None and not wanted.scores:
+        raise OctoscopeError(
+            f"class_names= has {len(wanted.names)} names and the model gives "
+            f"{maps.logits.shape[1]} logits; give one for each"
+        )
+    if wanted.scores:
+        assert isinstance(maps.targets, Tensor)
+        names = tuple(score.sentence for score in wanted.scores)
+        maps = replace(maps, targets="scores", scores=names, score_of=maps.targets)
+    return maps
 
 
 def _combined(maps: Maps, methods: Sequence[Method], settings: Mapping[str, Any]) -> Maps:

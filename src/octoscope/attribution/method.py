@@ -8,7 +8,11 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-Family = Literal["cam", "attention", "head", "perturbation", "input", "consensus", "null"]
+from octoscope.attribution.names import FamilyName
+
+Explained = Literal["class", "linear", "score"]
+"""What a map is of: the logit of a class, a sum of logits with weights (a difference), or any
+number that a function makes of what the model gives."""
 
 Found = Tensor | tuple[Tensor, dict[str, Tensor]]
 """What a method gives: a map, or a map and by-products by name, each with the map's leading axes"""
@@ -42,13 +46,15 @@ class Method:
             (``"heads"``): its maps are (b, parts, *s).
         settings: Frozen dataclass of what can be set, each field with a default; None if nothing.
             A function that needs ``"settings"`` gets an instance.
+        explains: What it can explain at most. The formulas of most hold for any score, those of
+            some for sums of logits alone, and some are rules about one class.
         requires: Called with the eager module before anything runs; raises `OctoscopeError` with
             the reason, and what to use instead, if the method is not defined for it.
     """
 
     name: str
     title: str
-    family: Family
+    family: FamilyName
     function: Callable[..., Found]
     needs: tuple[str, ...]
     paper: str
@@ -61,6 +67,7 @@ class Method:
     own_layer: bool = False
     parts: str = ""
     settings: type[Any] | None = None
+    explains: Explained = "score"
     requires: Callable[[nn.Module], None] = any_model
 
     @property

@@ -27,6 +27,7 @@ from octoscope.attribution.memory import (
     release,
 )
 from octoscope.attribution.method import Method
+from octoscope.attribution.perturbation.baselines import settings_of_rows
 from octoscope.attribution.plan import captures_of, giving_logits
 from octoscope.attribution.registry import SOURCES
 from octoscope.attribution.scene import Request, Scene, lent, look_at, read_layouts
@@ -200,7 +201,7 @@ def _chunk(
             graph_limit=graph_limit,
             target=target,
             attention=scene.attention,
-            settings=request.settings,
+            settings=settings_of_rows(request.settings, chunk, images),
         )
         for target in targets
     ]

@@ -23,7 +23,8 @@ from octoscope.attribution.inputs import rows as inputs
 from octoscope.attribution.inputs import sources as inputs_sources
 from octoscope.attribution.lrp import rows as lrp
 from octoscope.attribution.lrp import sources as lrp_sources
-from octoscope.attribution.method import Method
+from octoscope.attribution.method import Explained, Method
+from octoscope.attribution.names import Spellings
 from octoscope.attribution.perturbation import rows as perturbation
 from octoscope.attribution.perturbation import sources as perturbation_sources
 from octoscope.attribution.source import Source
@@ -58,6 +59,9 @@ SOURCES: dict[str, Source] = {
 }
 """Everything that methods are functions of, by the name of the parameter."""
 
+SPELLINGS = Spellings((row.name, row.title) for row in METHODS.values())
+"""Every way of writing a method: key, title, and the names of papers and other libraries."""
+
 FAMILIES = tuple(dict.fromkeys(method.family for method in METHODS.values()))
 """Names that stand for all methods of a family."""
 
@@ -66,8 +70,9 @@ def methods_named(names: str | Iterable[str]) -> tuple[Method, ...]:
     """Look up methods.
 
     Args:
-        names: A key, a family (``"cam"``), several of both, or ``"all"``; with ``-`` before a key
-            or family, what is left out (``["all", "-scorecam"]``).
+        names: A key in any spelling (``"GradCAM"``), a family (``"cam"``), several of both, or
+            ``"all"``; with ``-`` before a key or family, what is left out (``["all",
+            "-scorecam"]``).
 
     Returns:
         The rows in the order asked for, each once.
@@ -76,6 +81,9 @@ def methods_named(names: str | Iterable[str]) -> tuple[Method, ...]:
         OctoscopeError: If a key is unknown, with the nearest one, or none is given.
     """
     wanted = [names] if isinstance(names, str) else list(names)
+    for name in wanted:
+        if not isinstance(name, str):
+            raise OctoscopeError(f"{name!r} is no name of a method; known are {', '.join(METHODS)}")
     found: dict[str, Method] = {}
     for name in wanted:
         if not name.startswith("-"):
@@ -99,8 +107,8 @@ def _behind(name: str) -> dict[str, Method]:
         return METHODS
     if name in FAMILIES:
         return {key: row for key, row in METHODS.items() if row.family == name}
-    if name in METHODS:
-        return {name: METHODS[name]}
+    if (key := SPELLINGS.key_of(name)) is not None:
+        return {key: METHODS[key]}
     known = [*METHODS, *FAMILIES, "all"]
     raise OctoscopeError(
         f'method "{name}" is not known{did_you_mean(name, known)}; '
@@ -108,8 +116,15 @@ def _behind(name: str) -> dict[str, Method]:
     )
 
 
+def named_in(names: str | Iterable[str]) -> frozenset[str]:
+    """Return the methods that are asked for by their own name, not by that of a family."""
+    wanted = [names] if isinstance(names, str) else names
+    own = (SPELLINGS.key_of(name) for name in wanted if name not in (*FAMILIES, "all"))
+    return frozenset(key for key in own if key is not None)
+
+
 def methods_for(
-    model: nn.Module, names: str | Iterable[str], axes: int
+    model: nn.Module, names: str | Iterable[str], axes: int, explained: Explained = "class"
 ) -> tuple[tuple[Method, ...], dict[str, str]]:
     """Look up methods and tell which are defined for a model.
 
@@ -120,6 +135,7 @@ def methods_for(
         model: The model to explain.
         names: As for `methods_named`.
         axes: Number of spatial axes of the images.
+        explained: What the maps are to be of.
 
     Returns:
         The methods that are defined, and the name of each left out → the reason.
@@ -127,8 +143,9 @@ def methods_for(
     Raises:
         OctoscopeError: If a name is unknown, a method asked for by name is not defined, or none is.
     """
-    named = {names} if isinstance(names, str) else set(names)
-    defined, refused = sorted_out(model, methods_named(names), axes)
+    wanted = [names] if isinstance(names, str) else list(names)
+    named = named_in(wanted)
+    defined, refused = sorted_out(model, methods_named(wanted), axes, explained)
     for name, reason in refused.items():
         if name in named:
             raise OctoscopeError(f"{METHODS[name].title} is not defined here: {reason}")
@@ -138,7 +155,7 @@ def methods_for(
 
 
 def sorted_out(
-    model: nn.Module, methods: Iterable[Method], axes: int
+    model: nn.Module, methods: Iterable[Method], axes: int, explained: Explained = "class"
 ) -> tuple[tuple[Method, ...], dict[str, str]]:
     """Tell which of some methods are defined for a model, and why the others are not.
 
@@ -146,6 +163,7 @@ def sorted_out(
         model: The model to explain.
         methods: Rows of the registry.
         axes: Number of spatial axes of the images.
+        explained: What the maps are to be of.
 
     Returns:
         The methods that are defined, and the name of each that is not → the reason.
@@ -154,7 +172,7 @@ def sorted_out(
     refused = {
         method.name: reason
         for method in asked
-        if (reason := _reason(method, module, axes)) is not None
+        if (reason := _reason(method, module, axes, explained)) is not None
     }
     left = [method for method in asked if method.name not in refused]
     if (reason := consensus.too_few(left)) is not None:
@@ -162,8 +180,15 @@ def sorted_out(
     return tuple(method for method in asked if method.name not in refused), refused
 
 
-def _reason(method: Method, module: nn.Module, axes: int) -> str | None:
+def _reason(method: Method, module: nn.Module, axes: int, explained: Explained) -> str | None:
     """Say why a method is not defined, None if it is."""
+    if explained != "class" and method.explains == "class":
+        return "its rules are about one class; give a class, or use another method for this target"
+    if explained == "score" and method.explains == "linear":
+        return (
+            "its map adds up to sums of logits alone, such as a class or octoscope.targets."
+            "difference; use integrated_gradients or gradcam for this target"
+        )
     if axes not in method.dims:
         return f"it is not defined for {axes} spatial axes; leave it out"
     try:
@@ -174,13 +199,18 @@ def _reason(method: Method, module: nn.Module, axes: int) -> str | None:
 
 
 def settings_of(
-    methods: Iterable[Method], given: Mapping[str, Mapping[str, Any]] | None
+    methods: Iterable[Method],
+    given: Mapping[str, Mapping[str, Any]] | None,
+    *,
+    scored: bool = False,
 ) -> dict[str, Any]:
     """Return the settings of every method, defaults where none are given.
 
     Args:
         methods: Methods asked for.
         given: Method name → field → value.
+        scored: Whether scores are explained. A setting ``score``, which says what is made of the
+            logits of classes, is then the score as it is.
 
     Returns:
         Method name → instance of its settings, for all that have any in the registry, because a
@@ -190,7 +220,11 @@ def settings_of(
         OctoscopeError: If a method or field is unknown, or a value is refused.
     """
     asked = {method.name for method in methods}
-    wanted = dict(given or {})
+    wanted = {
+        SPELLINGS.key_of(str(name)) or str(name): value for name, value in (given or {}).items()
+    }
+    if len(wanted) != len(given or {}):
+        raise OctoscopeError(f"options: a method is named twice among {', '.join(given or {})}")
     for name in wanted:
         if name not in METHODS or METHODS[name].settings is None:
             having = [key for key, row in METHODS.items() if row.settings is not None]
@@ -211,6 +245,13 @@ def settings_of(
                 f'{{"{name}": {{"{fields(method.settings)[0].name}": …}}}}'
             )
         known = [field.name for field in fields(method.settings)]
+        if scored and "score" in known:
+            if "score" in values:
+                raise OctoscopeError(
+                    f"options: {name} has score={values['score']!r}, which is made of the logits "
+                    "of classes; the target given is the score already, so leave it out"
+                )
+            values = {**values, "score": "logit"}
         for key in values:
             if key not in known:
                 raise OctoscopeError(

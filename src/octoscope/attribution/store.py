@@ -127,6 +127,8 @@ class MapStore:
         """
         from octoscope.attribution.registry import METHODS  # torch is there, or there were no maps
 
+        if maps.scores:
+            raise OctoscopeError(f"{self.path}: keeps maps of classes, not of {maps.scores[0]}")
         self.write_logits(rows, maps.logits)
         for method in maps:
             of_parts = method in METHODS and METHODS[method].parts

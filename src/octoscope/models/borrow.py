@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from octoscope.errors import OctoscopeError
+from octoscope.models.output import Reading, ReadModel
 from octoscope.models.plain_checkpoints import plain_checkpoints
 from octoscope.models.view import is_view, view_of
 
@@ -27,7 +28,7 @@ TRIES = 10
 
 
 def eager(model: nn.Module) -> nn.Module:
-    """Return the module inside ``torch.compile`` and ``DataParallel`` wrappers, however nested.
+    """Return the module inside ``torch.compile``, ``DataParallel`` and `ReadModel`, however nested.
 
     It shares every parameter with the wrapper. Hooks on it always fire, which they do not inside
     a compiled graph or on the replicas of ``DataParallel``.
@@ -39,6 +40,8 @@ def eager(model: nn.Module) -> nn.Module:
             model, nn.DataParallel | nn.parallel.DistributedDataParallel
         ) and isinstance(model.module, nn.Module):
             model = model.module
+        elif isinstance(model, ReadModel):
+            model = model.model
         else:
             return model
 
@@ -64,7 +67,7 @@ def borrowed(
         own_weights: Copy the weights whatever the mode, because they will be changed.
 
     Yields:
-        The view.
+        The view. That of a `ReadModel` gives what is read.
 
     Raises:
         OctoscopeError: If it is no module, was built under ``torch.inference_mode``, which forbids
@@ -86,6 +89,8 @@ def borrowed(
     with plain_checkpoints(), ExitStack() as undo:
         for switch in switches:
             undo.enter_context(turned(switch))
+        if isinstance(model, ReadModel):
+            view.register_forward_hook(Reading(model.read))
         try:
             yield view
         except RuntimeError as error:

@@ -12,6 +12,7 @@ from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import borrowed
 from octoscope.models.choice import Choice
 from octoscope.models.layout import Patches
+from octoscope.models.output import is_read
 from octoscope.models.probe import as_the_model_takes, noise_like, refusal_of
 from octoscope.models.structure import parts_of
 from octoscope.models.trace import Trace
@@ -70,7 +71,8 @@ def found_in(model: nn.Module, images: Tensor) -> Finding:
         images: (B, C, *S), of which only shape, dtype and device matter.
     """
     with borrowed(model) as module:
-        own = origin(module)  # a view lives as long as a call
+        # A view lives as long as a call, and what it gives may be read in its own way.
+        own = module if is_read(module) else origin(module)
         parts = parts_of(own)
         before = _FOUND.get(own)
         if before is None or before[0] != parts:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from octoscope.errors import OctoscopeError
 from octoscope.models.layout import say
+from octoscope.models.output import described
 
 
 def as_the_model_takes(module: nn.Module, images: Tensor) -> Tensor:
@@ -67,9 +68,9 @@ def logits_of(output: Any) -> Tensor:
     logits = getattr(output, "logits", output)
     if isinstance(logits, Tensor) and logits.ndim == 2:
         return logits
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(output).__name__
     raise OctoscopeError(
-        f"the model gives {shape} instead of logits (B, K); wrap it so that it does"
+        f"the model gives {described(output)} instead of logits (B, K); "
+        "say where they are with output=, or wrap the model"
     )
 
 

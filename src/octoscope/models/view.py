@@ -19,6 +19,8 @@ from weakref import ReferenceType, ref
 import torch
 from torch import Tensor, nn
 
+from octoscope.models.output import is_read
+
 ORIGIN = "_octoscope_origin"
 """Where a module of a view keeps the module that it stands for."""
 OWN = "_octoscope_own_weights"
@@ -92,9 +94,12 @@ def origin(part: nn.Module) -> nn.Module:
 
 
 def remembered_by(view: nn.Module) -> nn.Module:
-    """Return the module whose weights a view has: its model's, or its own where it copied them."""
-    copied = vars(view).get(OWN) or isinstance(view, TorchScript)
-    return view if copied else origin(view)
+    """Return the module of which what is found in a view holds: its model, if it runs the same.
+
+    It is the view itself where that has copies of the weights, or gives something else.
+    """
+    own = vars(view).get(OWN) or isinstance(view, TorchScript) or is_read(view)
+    return view if own else origin(view)
 
 
 def counterpart(view: nn.Module, part: nn.Module) -> nn.Module:

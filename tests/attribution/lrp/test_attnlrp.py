@@ -191,3 +191,15 @@ def test_little_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (whole - pieces).abs().max() <= 1e-5 * whole.abs().max()
     small = explain(model, images, "attnlrp", classes=[0, 2], batch_size=1).native["attnlrp"]
     assert (whole - small).abs().max() <= 1e-5 * whole.abs().max()
+
+
+def test_what_pixels_do_not_get_is_told() -> None:
+    """Biases, tokens and softmax keep a part: the by-product is what is missing from the logit."""
+    torch.manual_seed(0)
+    vit = VisionTransformer(**TINY, depth=2).eval()
+    nn.init.normal_(vit.get_parameter("head.weight"))
+    maps = explain(vit, torch.rand(2, 3, 16, 24), ["attnlrp"], classes=[1, 2])
+    sums = maps["attnlrp"].sum((-2, -1))
+    missing = maps.details["attnlrp"]["unexplained"]
+    torch.testing.assert_close(sums + missing, maps.logits[:, [1, 2]], atol=1e-5, rtol=1e-5)
+    assert missing.abs().max() > 1e-3

@@ -89,6 +89,7 @@ ROWS = (
         rectified=True,
         sentence="Grad-CAM of the class less the classes most similar to it.",
         settings=finer.FinerSettings,
+        explains="class",
     ),
     Method(
         "scorecam",
@@ -111,6 +112,7 @@ ROWS = (
         unsigned=True,
         sentence="How much the image and every bias add to the logit, at every position.",
         settings=fullgrad.FullGradSettings,
+        explains="linear",
         requires=fullgrad.piecewise_linear,
     ),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -26,13 +27,15 @@ class IntegratedGradients:
     Attributes:
         steps: Points on the path, at least 1: the nodes of a Gauss-Legendre rule. The
             by-product ``completeness`` says whether they are enough.
-        baseline: Where the path starts: a grey value, ``"mean"`` or ``"blur"``. From 0, which is
-            black where images are in [0, 1], black pixels get no attribution, because they do not
-            differ from it, so dark fluid does not show; from the other two it does.
+        baseline: Where the path starts: a grey value, ``"mean"``, ``"blur"``, or a tensor that
+            broadcasts to the images. From 0, which is black where images are in [0, 1], black
+            pixels get no attribution, because they do not differ from it, so dark fluid does not
+            show; from ``"mean"`` and ``"blur"`` it does.
     """
 
     steps: int = 50
     baseline: Baseline = 0.0
+    per_image: ClassVar[dict[str, int]] = {"baseline": 0}
 
     def __post_init__(self) -> None:
         require_count(self.steps, "integrated_gradients", "steps")

@@ -25,7 +25,9 @@ from octoscope.models.finding import found_in
 from octoscope.models.probe import logits_of
 
 
-def attnlrp(attnlrp_inputs: Tensor, attnlrp_gradients: Tensor) -> Tensor:
+def attnlrp(
+    attnlrp_inputs: Tensor, attnlrp_gradients: Tensor, logits: Tensor, classes: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
     """AttnLRP: R = Σ_channels x ⊙ g.
 
     Achtibat et al., ICML 2024, equations 7-9, propositions 3.1, 3.3 and 3.4.
@@ -33,11 +35,16 @@ def attnlrp(attnlrp_inputs: Tensor, attnlrp_gradients: Tensor) -> Tensor:
     Args:
         attnlrp_inputs: x, (b, C, H, W), what the transformer is fed.
         attnlrp_gradients: g, the same shape, from y_c by the rules.
+        logits: y, (b, K).
+        classes: c, (b,).
 
     Returns:
-        (b, H, W), signed.
+        (b, H, W), signed, and ``unexplained`` (b,): y_c less the sum of the map, which is what
+        biases, class token, positions and softmax keep.
     """
-    return (attnlrp_inputs * attnlrp_gradients).sum(1)
+    map_ = (attnlrp_inputs * attnlrp_gradients).sum(1)
+    explained = map_.flatten(1).sum(1)
+    return map_, {"unexplained": logits.gather(1, classes[:, None])[:, 0] - explained}
 
 
 class RuledPass:

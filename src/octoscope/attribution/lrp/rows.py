@@ -13,12 +13,13 @@ ROWS: tuple[Method, ...] = (
         "AttnLRP",
         "attention",
         attnlrp,
-        ("attnlrp_inputs", "attnlrp_gradients"),
+        ("attnlrp_inputs", "attnlrp_gradients", "logits", "classes"),
         "Achtibat et al., ICML 2024, Eq 7-9, Prop 3.1, 3.3 and 3.4",
         rectified=False,
         sentence="What each pixel adds to the logit, propagated through every step of attention.",
         dims=(2,),
         families=("transformer",),
+        explains="linear",
         requires=require_attnlrp,
     ),
     Method(
@@ -40,6 +41,7 @@ ROWS: tuple[Method, ...] = (
         dims=(2,),
         families=("transformer",),
         unsigned=True,
+        explains="class",
         requires=require_chefer_lrp,
     ),
 )

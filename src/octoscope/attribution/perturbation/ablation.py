@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from octoscope.attribution.perturbation.scores import Score, require_score, scor
 from octoscope.attribution.sizing import Sizing
 from octoscope.attribution.source import Batch
 from octoscope.errors import OctoscopeError
+from octoscope.models.layout import say
 from octoscope.models.probe import at_least_float32
 
 
@@ -22,24 +25,32 @@ class FeatureAblation:
     """Settings of feature ablation.
 
     Attributes:
-        segments: About how many superpixels per image.
+        segments: About how many superpixels per image; or the superpixels themselves, whole
+            numbers (*S) for all images or (B, *S), one number for each.
         compactness: Weight of nearness against likeness of pixels, whose range is 0 to 1; larger
             values give squarer superpixels, much smaller ones let speckle merge them all.
         baseline: What replaces: a number in units of the images, ``"mean"`` (of each channel of the
-            image) or ``"blur"``.
+            image), ``"blur"`` or a tensor that broadcasts to the images.
         score: What is lost: the ``"logit"``, or the probability of the class by ``"softmax"`` or
             ``"sigmoid"``.
     """
 
-    segments: int = 50
+    segments: int | Tensor = 50
     compactness: float = 1.0
     baseline: Baseline = 0.0
     score: Score = "logit"
+    per_image: ClassVar[dict[str, int]] = {"segments": 1, "baseline": 0}
 
     def __post_init__(self) -> None:
-        if isinstance(self.segments, bool) or not isinstance(self.segments, int):
+        if isinstance(self.segments, Tensor):
+            if self.segments.is_floating_point() or self.segments.is_complex():
+                raise OctoscopeError(
+                    f"feature_ablation: segments of type {self.segments.dtype} are no numbers of "
+                    "superpixels; give whole numbers"
+                )
+        elif isinstance(self.segments, bool) or not isinstance(self.segments, int):
             raise OctoscopeError(f"feature_ablation: segments={self.segments!r} is no number")
-        if self.segments < 2:
+        elif self.segments < 2:
             raise OctoscopeError(
                 f"feature_ablation: segments={self.segments} leaves nothing to compare; use 2 or "
                 "more"
@@ -94,7 +105,7 @@ def ablations(batch: Batch) -> Ablations:
     """Replace every superpixel of every image in turn, one forward pass each."""
     settings: FeatureAblation = batch.settings["feature_ablation"]
     images = batch.images
-    own = [superpixels(image, settings) for image in images]
+    own = list(_segments(images, settings))
     counts = torch.tensor([int(labels.max()) + 1 for labels in own])
     first = counts.cumsum(0) - counts
     labels = torch.stack([one + start for one, start in zip(own, first, strict=True)])
@@ -114,9 +125,35 @@ def ablations(batch: Batch) -> Ablations:
     return Ablations(labels, first.to(images.device), before, after, owner)
 
 
+def _segments(images: Tensor, settings: FeatureAblation) -> Iterator[Tensor]:
+    """Yield the superpixels (*S) of every image, numbered from 0 on.
+
+    Raises:
+        OctoscopeError: If those given do not fit the images.
+    """
+    if not isinstance(settings.segments, Tensor):
+        for image in images:
+            yield superpixels(image, settings)
+        return
+    shape = (len(images), *images.shape[2:])
+    given = settings.segments.detach().cpu()
+    if given.shape not in (shape, shape[1:], (1, *shape[1:])):
+        raise OctoscopeError(
+            f"feature_ablation: segments of shape {tuple(given.shape)} do not fit {len(images)} "
+            f"images of {say(shape[1:])}; give {shape[1:]}, or one such per image"
+        )
+    for one in given.expand(shape):
+        yield one.unique(return_inverse=True)[1]
+
+
 def segments_per_image(sizing: Sizing) -> float:
     """Return about how many forward passes there are per image."""
-    return float(sizing.settings["feature_ablation"].segments)
+    segments = sizing.settings["feature_ablation"].segments
+    if not isinstance(segments, Tensor):
+        return float(segments)
+    alike = segments.ndim == len(sizing.size)
+    rows = [segments] if alike else segments
+    return float(sum(len(one.unique()) for one in rows) / len(rows))
 
 
 def feature_ablation(ablations: Ablations, classes: Tensor) -> tuple[Tensor, dict[str, Tensor]]:

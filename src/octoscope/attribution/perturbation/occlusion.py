@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ class Occlusion:
             of each side of the image, rounded up (32 of 224).
         stride: Step in pixels, likewise; by default half the window, rounded up (16 of 32).
         baseline: What covers: a number in units of the images, ``"mean"`` (of each channel of the
-            image) or ``"blur"``.
+            image), ``"blur"`` or a tensor that broadcasts to the images.
         score: What is lost: the ``"logit"``, or the probability of the class by ``"softmax"`` or
             ``"sigmoid"``.
     """
@@ -48,6 +49,7 @@ class Occlusion:
     stride: Sides | None = None
     baseline: Baseline = 0.0
     score: Score = "logit"
+    per_image: ClassVar[dict[str, int]] = {"baseline": 0}
 
     def __post_init__(self) -> None:
         for name in ("window", "stride"):

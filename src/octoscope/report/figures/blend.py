@@ -1,42 +1,17 @@
 """A scan and a map in one picture, for figures that are pixels from the start.
 
-The colours are those of `overlay`: *inferno* for maps without negative values, *berlin* centred on
-zero for signed ones, and the scan shows through where the map is near zero.
+The colours are those of `octoscope.attribution.colours`.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from octoscope.attribution.colours import OPACITY, colour_limit, laid
 from octoscope.attribution.resize import resize
-from octoscope.report.figures.overlay import LEVELS, palette
-
-OPACITY = 0.7
-"""Of the largest values; the scan stays visible below them."""
-
-HEAVY_TAIL = 99.5
-"""Maps of single pixels can have a few values far above all others, which would leave the rest
-dark. Where this percentile of the magnitude is below half of the largest, colours end at it."""
 
 VEIL = (18, 36, 84)
 """Colour of what a mask leaves out."""
-
-
-def colour_limit(values: np.ndarray) -> tuple[float, bool]:
-    """Return the magnitude at which the colours of a map end, and whether values lie beyond it.
-
-    Args:
-        values: ``(H, W)``, finite.
-
-    Returns:
-        A number > 0 (1 for a map of zeros), and whether it is less than the largest magnitude.
-    """
-    magnitude = np.abs(values)
-    largest = float(magnitude.max())
-    if largest == 0:
-        return 1.0, False
-    bulk = float(np.percentile(magnitude, HEAVY_TAIL))
-    return (bulk, True) if 0 < bulk < largest / 2 else (largest, False)
 
 
 def blended(image: np.ndarray, values: np.ndarray, *, signed: bool) -> np.ndarray:
@@ -53,19 +28,6 @@ def blended(image: np.ndarray, values: np.ndarray, *, signed: bool) -> np.ndarra
     fine = resize(values.astype(np.float32), image.shape)
     most, _ = colour_limit(fine)
     return laid(image, np.clip(fine / most, -1, 1), signed=signed, opacity=OPACITY)
-
-
-def laid(ground: np.ndarray, unit: np.ndarray, *, signed: bool, opacity: float) -> np.ndarray:
-    """Colour values in [-1, 1] (signed) or [0, 1], over a grey ground of the same shape.
-
-    Returns:
-        ``(…, 3)`` uint8.
-    """
-    position = (unit + 1) / 2 if signed else np.clip(unit, 0, 1)
-    colours = palette(signed)[np.rint(position * (LEVELS - 1)).astype(int)].astype(np.float32)
-    cover = opacity * colours[..., 3:] / 255
-    mixed = (1 - cover) * ground[..., None].astype(np.float32) + cover * colours[..., :3]
-    return np.rint(mixed).astype(np.uint8)
 
 
 def colour_bar(signed: bool, length: int = 256) -> np.ndarray:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from octoscope.attribution.colours import colour_limit
 from octoscope.attribution.resize import resize
-from octoscope.report.figures.blend import blended, colour_limit, faded
+from octoscope.report.figures.blend import blended, faded
 from octoscope.report.figures.outline import Outline, lesion_outlines
 
 MOSTLY_CLIPPED = 0.9

@@ -1,30 +1,22 @@
 """A map as a translucent picture to lay over its scan.
 
-Every map is divided by its own largest magnitude; zero stays zero. Maps without negative values
-run through *inferno*; maps with some through *berlin*, red for and blue against the class. Both
-are perceptually even and grow brighter away from zero. What is near zero is transparent, so that
-the scan shows where the map says nothing.
+Every map is divided by its own largest magnitude; zero stays zero. The colours are those of
+`octoscope.attribution.colours`.
 """
 
 from __future__ import annotations
 
 import io
 
-import matplotlib
 import numpy as np
 from PIL import Image
 
+from octoscope.attribution.colours import LEVELS, palette
 from octoscope.attribution.resize import resize
-
-LEVELS = 255
-"""Of the palette; odd, so that zero has a level of its own in the middle of a signed map."""
 
 PER_CELL = 8
 """Pixels per cell of the map and axis; the browser interpolates the rest, and cannot be told from
 a map interpolated first."""
-
-OPAQUE_FROM = 0.5
-"""Share of the largest magnitude from which the colours cover fully (times the slider)."""
 
 
 def overlay_png(values: np.ndarray, size: tuple[int, int], *, signed: bool) -> bytes:
@@ -54,15 +46,6 @@ def gradient(signed: bool, stops: int = 33) -> str:
     colours = palette(signed)
     chosen = colours[np.linspace(0, LEVELS - 1, stops).round().astype(int)]
     return ", ".join(f"rgba({r},{g},{b},{a / 255:.2f})" for r, g, b, a in chosen.tolist())
-
-
-def palette(signed: bool) -> np.ndarray:
-    """Return ``(LEVELS, 4)`` uint8 RGBA."""
-    unit = np.linspace(0, 1, LEVELS)
-    rgba = matplotlib.colormaps["berlin" if signed else "inferno"](unit)
-    magnitude = np.abs(2 * unit - 1) if signed else unit
-    rgba[:, 3] = np.minimum(magnitude / OPAQUE_FROM, 1)
-    return np.rint(255 * rgba).astype(np.uint8)
 
 
 def scan_jpeg(image: np.ndarray, widest: int = 512) -> tuple[bytes, tuple[int, int]]:

@@ -78,6 +78,11 @@ def check_maps(images: Tensor, maps: Mapping[str, Tensor], targets: Tensor) -> N
                 f"maps of {name} of shape {tuple(one.shape)} do not fit images of shape "
                 f"{tuple(images.shape)}; read them at the size of the images, one per image"
             )
+    if not isinstance(targets, Tensor):
+        raise OctoscopeError(
+            f"targets={targets!r} are not one class per image; maps of scores or of all classes "
+            "cannot be measured so"
+        )
     if targets.shape != (len(images),) or targets.is_floating_point():
         raise OctoscopeError(
             f"targets of shape {tuple(targets.shape)} and type {targets.dtype} are not one class "

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from octoscope.attribution.explain import explain
 from octoscope.attribution.memory import most_at_once
 from octoscope.attribution.registry import METHODS, methods_for
-from octoscope.attribution.targets import Targets, wanted_classes
+from octoscope.attribution.targets import Targets, names_of_classes, wanted_classes
 from octoscope.errors import OctoscopeError
 from octoscope.models.borrow import borrowed
 from octoscope.models.probe import as_the_model_takes, logits_of
@@ -64,8 +64,8 @@ def classes_of(model: nn.Module, images: Tensor, targets: Targets) -> Tensor:
     Raises:
         OctoscopeError: If several classes per image are asked for, or one does not exist.
     """
-    wanted = wanted_classes(targets, None, len(images))
-    if not wanted.one:
+    wanted = wanted_classes(targets, None, len(images), names_of_classes(model, None))
+    if wanted.scores or not wanted.one:
         raise OctoscopeError(
             "a sanity check takes one class per image; give targets= one class index per image"
         )

@@ -13,7 +13,7 @@ from octoscope.attribution.display import upsample
 from octoscope.attribution.explain import explain
 from octoscope.attribution.maps import Maps
 from octoscope.attribution.registry import methods_for
-from octoscope.attribution.targets import Targets, wanted_classes
+from octoscope.attribution.targets import Targets, names_of_classes, wanted_classes
 from octoscope.errors import OctoscopeError, did_you_mean
 from octoscope.progress import track
 from octoscope.trust.stability.equivariance import (
@@ -104,8 +104,8 @@ def stability(
     if not names:
         raise OctoscopeError(f"no method has one map per image: {'; '.join(refused.values())}")
 
-    asked = wanted_classes(targets, None, len(images))
-    if not asked.one:
+    asked = wanted_classes(targets, None, len(images), names_of_classes(model, None))
+    if asked.scores or not asked.one:
         raise OctoscopeError("stability is measured for one class per image; give targets= so")
 
     def maps_of(some: Tensor, classes: Tensor | None) -> Maps:
