@@ -149,9 +149,20 @@ def _seam(runs: np.ndarray, height: int) -> np.ndarray | None:
     for _ in range(3):
         if np.sum(inlier) < LEAST_ENDS:
             return None
-        bowed = np.polynomial.Polynomial.fit(ends[inlier], runs[ends][inlier], 2)
-        inlier = np.abs(runs[ends] - bowed(ends)) <= LONG
-    return np.asarray(bowed(column))
+        seam = _parabola(ends[inlier], runs[ends[inlier]], len(runs))
+        inlier = np.abs(runs[ends] - seam[ends]) <= LONG
+    return seam
+
+
+def _parabola(at: np.ndarray, values: np.ndarray, width: int) -> np.ndarray:
+    """Return the parabola of least squares through values at columns, at every column ``(W,)``.
+
+    By its normal equations, which three unknowns over columns scaled to -1…1 leave well posed.
+    """
+    scaled = np.linspace(-1, 1, width)
+    powers = np.stack([np.ones(width), scaled, scaled**2])  # (3, W)
+    some = powers[:, at]
+    return np.asarray(np.linalg.solve(some @ some.T, some @ values) @ powers)
 
 
 def _at_ends(flags: np.ndarray) -> np.ndarray:
