@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
 from octoscope.scans.geometry import RetinaLayers, segment_retina
+
+T = TypeVar("T")
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Images (n, H, W) uint8 in the model's frame to logits (n, K) float32."""
@@ -45,6 +47,24 @@ class Scans:
     def retina_found(self) -> np.ndarray:
         """``(N,)`` bool, scans in which it is known where the retina lies."""
         return np.array([one.found and bool(one.valid.any()) for one in self.layers], bool)
+
+    @cached_property
+    def with_retina(self) -> Scans:
+        """Those of them in which it is known where the retina lies; themselves if all are."""
+        return self if self.retina_found.all() else self.part(self.retina_found)
+
+    def once(self, what: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` gives, made for the first that asks and kept for all other models.
+
+        Args:
+            what: Its name, and whatever it depends on beside the scans.
+            make: Makes it; nobody may write into it.
+        """
+        kept = self.__dict__.setdefault("_made", {})
+        if what not in kept:
+            kept[what] = make()
+        made: T = kept[what]
+        return made
 
     def part(self, chosen: np.ndarray) -> Scans:
         """Return the scans in `chosen` ``(N,)`` bool; their retinas are not looked for again."""
@@ -86,11 +106,10 @@ class Subject:
 
     def with_retina(self) -> Subject:
         """Return the same model with the scans whose retina was found; itself if all were."""
-        kept = self.scans.retina_found
-        if kept.all():
+        if self.scans.with_retina is self.scans:
             return self
-        part = replace(self, scans=self.scans.part(kept))
-        part.__dict__["probabilities"] = self.probabilities[kept]
+        part = replace(self, scans=self.scans.with_retina)
+        part.__dict__["probabilities"] = self.probabilities[self.scans.retina_found]
         return part
 
     def asked(self, images: np.ndarray) -> np.ndarray:

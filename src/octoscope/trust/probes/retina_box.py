@@ -27,6 +27,10 @@ BLOCKS = 12
 
 def retina_bands(scans: Scans) -> np.ndarray:
     """Return the band along the retina of every scan, ``(N, H, W)`` bool; all alike in height."""
+    return scans.once("retina bands", lambda: _bands(scans))
+
+
+def _bands(scans: Scans) -> np.ndarray:
     layers = scans.layers
     shape = scans.images.shape[1:]
     found = [one for one in layers if known(one)]
@@ -53,7 +57,11 @@ def retinas(scans: Scans) -> np.ndarray:
     At the sides it reaches no further from the RPE than in the middle, so that a sign in a corner
     that the segmentation took for retina is not spared.
     """
-    masks = retina_bands(scans)
+    return scans.once("retinas", lambda: _retinas(scans))
+
+
+def _retinas(scans: Scans) -> np.ndarray:
+    masks = retina_bands(scans).copy()
     row = np.arange(scans.images.shape[1])[:, None]
     for mask, one in zip(masks, scans.layers, strict=True):
         if known(one):
@@ -81,6 +89,10 @@ def retina_boxes(scans: Scans, fill: int = 0) -> np.ndarray:
         scans: The scans.
         fill: Grey value of the padding.
     """
+    return scans.once(("retina boxes", fill), lambda: _boxes(scans, fill))
+
+
+def _boxes(scans: Scans, fill: int) -> np.ndarray:
     holes = np.empty(scans.images.shape, bool)
     parts = zip(holes, retina_bands(scans), retinas(scans), scans.images, strict=True)
     for hole, band, retina, image in parts:
