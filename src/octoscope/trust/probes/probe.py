@@ -28,12 +28,14 @@ class Scans:
         targets: ``(N,)`` int, true class.
         patients: ``(N,)`` str; the scans of one are resampled together.
         frame: Their N rows of the scan table (``device`` and the like, where known).
+        drawn_from: Of how many scans they are a sample; 0 where they are all.
     """
 
     images: np.ndarray
     targets: np.ndarray
     patients: np.ndarray
     frame: pd.DataFrame
+    drawn_from: int = 0
 
     def __len__(self) -> int:
         return len(self.images)
