@@ -65,7 +65,7 @@ class Weights:
         return self.sums_of_patients(scan_to_patient.T @ np.asarray(columns, dtype=np.float64))
 
     def sums_of_patients(self, columns: np.ndarray) -> np.ndarray:
-        """Return what `sums` does, ``(R, F)``, of columns summed per patient already, ``(P, F)``."""
+        """Return what `sums` does, ``(R, F)``, of columns ``(P, F)`` summed per patient already."""
         return np.concatenate(
             [chunk.T.astype(np.float64) @ columns for chunk in self._chunks(len(columns))]
         )

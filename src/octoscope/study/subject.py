@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 
 from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
 from octoscope.study.evaluate import rows_of
+from octoscope.study.retinas import retinas_of
 from octoscope.study.spread import spread
 from octoscope.trust.probes.metadata import HISTORY, earlier_visits
 from octoscope.trust.probes.probe import Predict, Scans, Subject
@@ -95,4 +96,5 @@ def _scans(cache: ScanCache, rows: np.ndarray, drawn_from: int = 0) -> Scans:
         patients=np.asarray(table.groups).astype(str),
         frame=table.frame,
         drawn_from=drawn_from,
+        find=partial(retinas_of, cache, rows),
     )

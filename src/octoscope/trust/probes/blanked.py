@@ -76,9 +76,7 @@ def blanked(subject: Subject) -> list[Finding]:
     return found
 
 
-def without(
-    scans: Scans, part: Part, fill: int = 0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def without(scans: Scans, part: Part, fill: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return which scans have a part ``(N,)``, and all without it and without the control area."""
     tissue = shown(scans, fill)
     masks = part.masks(scans, fill)
