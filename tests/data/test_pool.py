@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 import octoscope
-
 from octoscope.data.pool import WINDOW, in_order, usable_cores
 from octoscope.errors import OctoscopeError
 
