@@ -112,10 +112,8 @@ def _cross_validated(
             min_samples_leaf=LEAST_LEAF,
             max_samples=min(len(train), MOST_PER_TREE),
             random_state=seed,
-            n_jobs=-1,
         )
         forest.fit(values[train], targets[train], _weights(targets[train], groups[train]))
-        forest.n_jobs = 1  # side by side, trees would be added up in any order
         predicted[test] = forest.predict(values[test])
     return predicted
 
