@@ -73,9 +73,9 @@ def predict(
                     "not one row of logits each; pass a classifier"
                 )
             out.append(logits.float().cpu().numpy())
-    logits = np.concatenate(out)
-    require_finite(logits, [f"image {row}" for row in rows], name)
-    return logits
+    every = np.concatenate(out)
+    require_finite(every, [f"image {row}" for row in rows], name)
+    return every
 
 
 QUICKEST = 8

@@ -105,9 +105,10 @@ def score_localisation(
     kinds |= {name: index == value for value, name in (lesions or {}).items() if value != 0}
     region = None if retina is None else torch.as_tensor(retina) != 0
     targets = {name: _Target.of(mask, region, tolerance) for name, mask in kinds.items()}
-    labels, rows = np.asarray(labels, dtype=object), _Rows()
+    owners, classes = (np.asarray(names, dtype=object) for names in (patients, labels))
+    rows = _Rows()
     for method, drawn in track(maps.items(), "Scoring on lesions") if progress else maps.items():
-        found = _scores(drawn, targets, region, np.asarray(patients, dtype=object), labels)
+        found = _scores(drawn, targets, region, owners, classes)
         for lesion, target in targets.items():
             if lesion == ANY_LESION:  # the scans without any lesion are said to have none
                 without = np.setdiff1d(np.arange(len(labels)), target.rows)

@@ -82,7 +82,7 @@ def without(scans: Scans, part: Part, fill: int = 0) -> tuple[np.ndarray, np.nda
     masks = part.masks(scans, fill)
     elsewhere = controls(masks, tissue & ~retinas(scans))
     edited, control = (inpaint(scans.images, one, tissue) for one in (masks, elsewhere))
-    return masks.any(axis=(1, 2)), edited, control
+    return np.array([mask.any() for mask in masks]), edited, control
 
 
 def controls(masks: np.ndarray, allowed: np.ndarray) -> np.ndarray:
