@@ -16,6 +16,7 @@ import shutil
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager, suppress
 from multiprocessing import connection
 from pathlib import Path
@@ -137,6 +138,23 @@ def leave_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def ending(pool: Executor) -> Iterator[None]:
+    """Shut a pool down when the block ends; if that is by an exception, without waiting for it.
+
+    What its processes are at is worth nothing then, and may take longer than whoever sent SIGTERM
+    waits before sending SIGKILL. (Python 3.14 has `ProcessPoolExecutor.terminate_workers`.)
+    """
+    try:
+        yield
+    except BaseException:
+        for worker in list((getattr(pool, "_processes", None) or {}).values()):
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

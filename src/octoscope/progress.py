@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -77,6 +78,19 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
     """Iterate over `items` under a bar labelled `what`; on a plain log, the bar's last state."""
     if total is None and isinstance(items, Sized):
         total = len(items)
+    with _bar() as bar:
+        yield from bar.track(items, total=total, description=what)
+
+
+@contextmanager
+def steps(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar for work that is no loop; call what is given after each of `total` steps."""
+    with _bar() as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _bar() -> Progress:
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
@@ -84,5 +98,4 @@ def track(items: Iterable[T], what: str, total: int | None = None) -> Iterator[T
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=quiet()) as bar:
-        yield from bar.track(items, total=total, description=what)
+    return Progress(*columns, console=console, disable=quiet())

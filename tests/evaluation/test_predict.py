@@ -102,7 +102,7 @@ def test_a_model_without_parameters_will_do(images: np.ndarray) -> None:
 )
 def test_faults_name_the_model(model: nn.Module, images: np.ndarray, message: str) -> None:
     with pytest.raises(OctoscopeError, match=message):
-        predict(model, images, name="resnet")
+        predict(model, images, batch_size=11, name="resnet")
 
 
 def test_images_of_another_kind_are_refused(net: nn.Module, images: np.ndarray) -> None:
@@ -112,3 +112,32 @@ def test_images_of_another_kind_are_refused(net: nn.Module, images: np.ndarray) 
         predict(net, images[0])
     with pytest.raises(OctoscopeError, match="no image to predict"):
         predict(net, images[:0])
+
+
+def test_weights_come_back_as_they_lay(net: nn.Module, images: np.ndarray) -> None:
+    net = nn.Sequential(net[0], nn.Conv2d(4, 4, 3), *net[2:])  # a kernel of several channels
+    before = [(p, p.data_ptr(), p.stride()) for p in net.parameters()]
+    predict(net, images)
+    assert [(p.data_ptr(), p.stride()) for p in net.parameters()] == [b[1:] for b in before]
+    assert all(p is q for p, (q, *_) in zip(net.parameters(), before, strict=True))
+
+
+def test_kernels_lie_channels_last_and_a_model_that_minds_is_run_as_it_is(images) -> None:
+    seen = []
+
+    class Net(nn.Module):
+        def __init__(self, minds: bool) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.conv, self.more, self.minds = nn.Conv2d(1, 3, 3), nn.Conv2d(3, 3, 3), minds
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            features = self.more(self.conv(x))
+            seen.append(features.is_contiguous(memory_format=torch.channels_last))
+            return (features.view(len(x), -1) if self.minds else features.flatten(1))[:, :5]
+
+    with torch.no_grad():
+        expected = Net(False)(torch.from_numpy(images)[:, None] / 255).numpy()
+    for minds, last in ((False, True), (True, False)):
+        np.testing.assert_allclose(predict(Net(minds), images), expected, rtol=1e-5, atol=1e-6)
+        assert seen[-1] is last

@@ -159,3 +159,17 @@ def test_smooth_tissue_at_the_edge_is_no_border():
     image = speckled()
     image[170:] = (90 + 120 * smooth[170:]).clip(0, 255)
     assert frame_border(image).valid.all()
+
+
+@pytest.mark.parametrize("depth", [3, 10, 21, 22, 24, 40, 51])
+def test_padding_ends_at_the_row_where_the_scan_begins(depth: int) -> None:
+    """A seam along a row lies on that row, and not by a rounding error below it."""
+    scan = np.random.default_rng(depth).integers(12, 60, (96, 128)).astype(np.uint8)
+    for rows, turns in ((slice(None, depth), 0), (slice(-depth, None), 2)):
+        padded = scan.copy()
+        padded[rows] = 0
+        expected = np.ones(scan.shape, bool)
+        expected[rows] = False
+        np.testing.assert_array_equal(frame_border(padded).valid, expected)
+        turned = np.ascontiguousarray(np.rot90(padded, 1 + turns))
+        np.testing.assert_array_equal(frame_border(turned).valid, np.rot90(expected, 1 + turns))

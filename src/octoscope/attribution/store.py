@@ -196,6 +196,11 @@ class MapStore:
         """Return a row's map or maps, (*S) or (M, *S) float32, as `read_rows` does for several."""
         return self.read_rows([row], method, size)[0]
 
+    def read_with_record(self, row: int, method: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return what `read`, at native resolution, and `record` return, from one reading."""
+        maps, record = self._read([row], method)
+        return maps[0], {name: column[0] for name, column in record.items()}
+
     def read_rows(
         self,
         rows: Sequence[int] | np.ndarray,
@@ -212,15 +217,21 @@ class MapStore:
         Raises:
             OctoscopeError: If a row or the method is not there, or damaged (`DamagedMapsError`).
         """
-        index, record = self._rows(rows), self.records(rows, method)
-        stored, there = self._arrays.take(f"{method}/maps", index)
-        require_maps(self.path, method, index, stored, there, record)
-        native = decode(stored, record["scale"], self.precision)
+        native, _ = self._read(rows, method)
         if size is None:
             return native
         if len(native) == 0:  # nothing to interpolate
             return native.reshape(*native.shape[: -len(size)], *size)
         return resize(native, size)
+
+    def _read(
+        self, rows: Sequence[int] | np.ndarray, method: str
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return the maps of R rows at native resolution, and what `records` does."""
+        index, record = self._rows(rows), self.records(rows, method)
+        stored, there = self._arrays.take(f"{method}/maps", index)
+        require_maps(self.path, method, index, stored, there, record)
+        return decode(stored, record["scale"], self.precision), record
 
     def record(self, row: int, method: str) -> dict[str, np.ndarray]:
         """Return a row's target class (-1: none), scale and flags, each () or (M,)."""

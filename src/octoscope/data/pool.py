@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import TypeVar
 
 from octoscope.errors import OctoscopeError
-from octoscope.partial import leave_with_parent
+from octoscope.partial import ending, leave_with_parent
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -62,22 +62,21 @@ def in_order(
         context = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=leave_with_parent)
     try:
-        while True:
-            with _main_hidden() if processes else nullcontext():
-                while len(window) < WINDOW * workers and (
-                    some := list(itertools.islice(source, chunk))
-                ):
-                    window.append(pool.submit(work, some))
-            if not window:
-                return
-            yield from window.popleft().result()
+        with ending(pool):
+            while True:
+                with _main_hidden() if processes else nullcontext():
+                    while len(window) < WINDOW * workers and (
+                        some := list(itertools.islice(source, chunk))
+                    ):
+                        window.append(pool.submit(work, some))
+                if not window:
+                    return
+                yield from window.popleft().result()
     except BrokenProcessPool as error:
         raise OctoscopeError(
             "a process that reads scans was killed, most likely for want of memory; "
             "use fewer workers"
         ) from error
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 @contextmanager

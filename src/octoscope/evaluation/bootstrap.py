@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy.sparse import csr_array
@@ -61,9 +62,12 @@ class Weights:
         scan_to_patient = csr_array(
             (np.ones(scans), self.unit, np.arange(scans + 1)), shape=(scans, patients)
         )
-        by_patient = scan_to_patient.T @ np.asarray(columns, dtype=np.float64)  # (P, F)
+        return self.sums_of_patients(scan_to_patient.T @ np.asarray(columns, dtype=np.float64))
+
+    def sums_of_patients(self, columns: np.ndarray) -> np.ndarray:
+        """Return what `sums` does, ``(R, F)``, of columns ``(P, F)`` summed per patient already."""
         return np.concatenate(
-            [chunk.T.astype(np.float64) @ by_patient for chunk in self._chunks(patients)]
+            [chunk.T.astype(np.float64) @ columns for chunk in self._chunks(len(columns))]
         )
 
     def chunks(self) -> Iterator[Weights]:
@@ -109,12 +113,20 @@ def resample_patients(patients: Sequence[str], resamples: int = 2000, seed: int 
     if resamples < 1:
         raise OctoscopeError(f"{resamples} resamples: use at least 1 (2,000 is usual)")
     known, unit = np.unique(names.astype(str), return_inverse=True)
+    return Weights(unit, _drawn(len(known), resamples, seed))
+
+
+@lru_cache(maxsize=4)
+def _drawn(patients: int, resamples: int, seed: int) -> np.ndarray:
+    """Return how often each of P patients is drawn, ``(P, R)``; kept, as a study asks often."""
     generator = np.random.default_rng(seed)
-    counts = np.empty((resamples, len(known)), dtype=np.uint8)
+    counts = np.empty((resamples, patients), dtype=np.uint8)
     for row in counts:  # a loop keeps the draw independent of any chunk size
-        drawn = np.bincount(generator.integers(len(known), size=len(known)), minlength=len(known))
+        drawn = np.bincount(generator.integers(patients, size=patients), minlength=patients)
         row[:] = np.minimum(drawn, 255)  # a count of 256 has probability below 1e-500
-    return Weights(unit, np.ascontiguousarray(counts.T))
+    counts = np.ascontiguousarray(counts.T)
+    counts.flags.writeable = False
+    return counts
 
 
 def percentile_interval(values: np.ndarray, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

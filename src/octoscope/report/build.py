@@ -13,6 +13,7 @@ from jinja2 import UndefinedError
 from octoscope import __version__
 from octoscope.errors import OctoscopeError
 from octoscope.files import write_text
+from octoscope.progress import steps
 from octoscope.report.data import data_section
 from octoscope.report.explanations import explanations_section
 from octoscope.report.files import SPLITS, StudyFiles
@@ -74,14 +75,20 @@ def build_report(study: Path, *, notes: Sequence[str] = ()) -> Path:
     return out
 
 
+SECTIONS = 7
+"""What `_content` makes beside the results of each split."""
+
+
 class _Sections:
     """Makes the sections of a report; what cannot be made is left out, and that is said.
 
     Attributes:
+        done: Called after each.
         left_out: A sentence on every section that could not be made.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, done: Callable[[], None]) -> None:
+        self.done = done
         self.left_out: list[str] = []
 
     def made(self, title: str, make: Callable[[], T], instead: T) -> T:
@@ -99,6 +106,8 @@ class _Sections:
                 "anew."
             )
             return instead
+        finally:
+            self.done()
 
 
 def content_of(study: StudyFiles) -> dict[str, Any]:
@@ -107,7 +116,12 @@ def content_of(study: StudyFiles) -> dict[str, Any]:
     Raises:
         OctoscopeError: If a file of the study is damaged.
     """
-    sections = _Sections()
+    with steps("Writing the report", len(SPLITS) + SECTIONS) as done:
+        return _content(study, _Sections(done))
+
+
+def _content(study: StudyFiles, sections: _Sections) -> dict[str, Any]:
+    """Return what `content_of` does, its sections made one after the other."""
     no_results: list[ModelResult] = []
     by_split = {
         split: sections.made(f"Results ({split})", partial(results_of, study, split), no_results)

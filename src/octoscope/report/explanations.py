@@ -182,7 +182,7 @@ def _stored(
     if store is None:
         return None
     try:
-        return store.read(row, method), store.record(row, method)
+        return store.read_with_record(row, method)
     except DamagedMapsError:
         raise
     except OctoscopeError:

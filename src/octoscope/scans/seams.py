@@ -115,9 +115,8 @@ def _near(image: np.ndarray, level: int) -> np.ndarray:
     """Return where the pixels side by side are as grey as `level`, on the mean, (H, W) bool."""
     apart = np.maximum(image, np.uint8(level)) - np.minimum(image, np.uint8(level))
     apart = np.minimum(apart, np.uint8(255 // NEIGHBOURS))  # so that the sums stay in eight bits
-    half = NEIGHBOURS // 2
-    padded = np.pad(apart, ((0, 0), (half, half)), mode="edge")
-    width = image.shape[1]
+    half, width = NEIGHBOURS // 2, image.shape[1]
+    padded = apart.take(np.arange(-half, width + half).clip(0, width - 1), axis=1)
     total = padded[:, :width].copy()
     for shift in range(1, NEIGHBOURS):
         total += padded[:, shift : shift + width]
@@ -149,9 +148,22 @@ def _seam(runs: np.ndarray, height: int) -> np.ndarray | None:
     for _ in range(3):
         if np.sum(inlier) < LEAST_ENDS:
             return None
-        bowed = np.polynomial.Polynomial.fit(ends[inlier], runs[ends][inlier], 2)
-        inlier = np.abs(runs[ends] - bowed(ends)) <= LONG
-    return np.asarray(bowed(column))
+        seam = _parabola(ends[inlier], runs[ends[inlier]], len(runs))
+        inlier = np.abs(runs[ends] - seam[ends]) <= LONG
+    return seam
+
+
+def _parabola(at: np.ndarray, values: np.ndarray, width: int) -> np.ndarray:
+    """Return the parabola of least squares through values at columns, at every column ``(W,)``.
+
+    By its normal equations, over columns scaled so that those given span -1…1; to a millionth of a
+    row, so that a seam along a row lies on it and not by a rounding below.
+    """
+    middle, half = (at[0] + at[-1]) / 2, (at[-1] - at[0]) / 2
+    scaled = (np.arange(width) - middle) / half
+    powers = np.stack([np.ones(width), scaled, scaled**2])  # (3, W)
+    some = powers[:, at]
+    return np.asarray(np.round(np.linalg.solve(some @ some.T, some @ values) @ powers, 6))
 
 
 def _at_ends(flags: np.ndarray) -> np.ndarray:

@@ -18,12 +18,13 @@ from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
 from octoscope.evaluation.predict import predict
 from octoscope.models.classifier import Classifier
-from octoscope.scans.geometry import RetinaLayers, segment_retina
+from octoscope.scans.geometry import RetinaLayers
 from octoscope.scans.geometry.zones import frame_zones
 from octoscope.scans.table import ScanTable
 from octoscope.study.config import TrustSettings
 from octoscope.study.evaluate import rows_of
 from octoscope.study.folder import RunFolder
+from octoscope.study.retinas import retinas_of
 from octoscope.study.spread import spread
 from octoscope.study.stored import StoredMaps, as_images
 from octoscope.study.subject import split_of, subject_of
@@ -145,7 +146,7 @@ class Examined:
 
     def layers(self, rows: np.ndarray) -> list[RetinaLayers]:
         """Return ILM and RPE of some rows, in the model's frame."""
-        return [segment_retina(image) for image in self.cache.images[rows]]
+        return retinas_of(self.cache, rows)
 
     @property
     def zones(self) -> np.ndarray:

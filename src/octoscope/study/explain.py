@@ -18,7 +18,6 @@ from octoscope.evaluation.predictions import read_predictions
 from octoscope.files import write_json
 from octoscope.models.classifier import Classifier
 from octoscope.progress import console, track
-from octoscope.scans.geometry import segment_retina
 from octoscope.scans.wording import many
 from octoscope.study.evaluate import in_order_of_model, is_evaluated, measure_run, rows_of
 from octoscope.study.explainable import AXES
@@ -26,6 +25,7 @@ from octoscope.study.folder import RunFolder
 from octoscope.study.made_by import made_by, maps_about
 from octoscope.study.maps import clear_outdated
 from octoscope.study.ranks import ALONE, PATIENCE, Ranks
+from octoscope.study.retinas import retinas_of
 from octoscope.study.stored import StoredMaps, as_images
 from octoscope.trust.lesions import score_localisation
 from octoscope.trust.scores import CHANCES, lift_summary, save_scores
@@ -199,11 +199,13 @@ def _score(
         model=info["model"],
         seed=info["seed"],
         lesions=table.lesions,
-        retina=np.stack([_retina(image) for image in cache.images[scored]]),
+        retina=_retina_masks(cache, scored),
+        progress=True,
     )
     save_scores(scores, run.scores)
     summaries = {
-        chance: lift_summary(scores, chance=chance, resamples=resamples) for chance in CHANCES
+        chance: lift_summary(scores, chance=chance, resamples=resamples)
+        for chance in track(CHANCES, "Intervals over patients")
     }
     write_json(
         run.localisation,
@@ -217,7 +219,8 @@ def _score(
     return str(whole.sort_values("lift").iloc[-1]["sentence"])
 
 
-def _retina(image: np.ndarray) -> np.ndarray:
-    """Return the retina's mask ``(H, W)``; the whole frame where no retina is found."""
-    layers = segment_retina(image)
-    return layers.mask(image.shape) if layers.found else np.ones(image.shape, dtype=bool)
+def _retina_masks(cache: ScanCache, rows: np.ndarray) -> np.ndarray:
+    """Return the retinas' masks ``(n, H, W)`` of rows; the whole frame where no retina is found."""
+    shape = cache.images.shape[1:]
+    layers = retinas_of(cache, rows)
+    return np.stack([one.mask(shape) if one.found else np.ones(shape, bool) for one in layers])

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from dataclasses import replace
+from functools import lru_cache, partial
 
 import numpy as np
 
 from octoscope.data.cache import ScanCache
 from octoscope.errors import OctoscopeError
 from octoscope.study.evaluate import rows_of
+from octoscope.study.retinas import retinas_of
+from octoscope.study.spread import spread
+from octoscope.trust.probes.metadata import HISTORY, earlier_visits
 from octoscope.trust.probes.probe import Predict, Scans, Subject
+
+MOST_SCANS, LEAST_SCANS, MOST_PIXELS = 2_000, 200, 2**26
+"""Scans of a split that the probes look at: they hold some twenty masks and edited copies of each,
+which are 64 MiB apiece at most (a frame of 128×256: 2,000 scans; of 496×768: 200)."""
 
 
 def subject_of(
@@ -46,20 +54,47 @@ def subject_of(
     return Subject(
         predict=predict,
         classes=list(classes),
-        scans=split_of(cache, split),
-        training=split_of(training, "train") if training and known else None,
+        scans=sample_of(cache, split),
+        training=sample_of(training, "train") if training and known else None,
         fill=cache.framing.fill,
     )
 
 
 @lru_cache(maxsize=4)
+def sample_of(cache: ScanCache, split: str) -> Scans:
+    """Return a split, or of a large one `MOST_SCANS` of it, spread over classes and patients.
+
+    A sample says of how many it is one, and how many visits of its patient came before each scan.
+    """
+    rows = rows_of(cache, split)
+    pixels = int(np.prod(cache.images.shape[1:]))
+    most = max(LEAST_SCANS, min(MOST_SCANS, MOST_PIXELS // pixels))
+    if len(rows) <= most:
+        return split_of(cache, split)
+    frame = cache.table.rows(rows).frame
+    patients = np.asarray(cache.table.groups)[rows].astype(str)
+    chosen = spread(frame["label"].to_numpy(), patients, most)
+    scans = _scans(cache, rows[chosen], drawn_from=len(rows))
+    if "visit" not in frame.columns:
+        return scans
+    visits = earlier_visits(frame)[chosen]
+    return replace(scans, frame=scans.frame.assign(**{HISTORY: visits}))
+
+
+@lru_cache(maxsize=4)
 def split_of(cache: ScanCache, split: str) -> Scans:
     """Return a split, the same object for all models, since its retinas take long to find."""
-    rows = rows_of(cache, split)
+    return _scans(cache, rows_of(cache, split))
+
+
+def _scans(cache: ScanCache, rows: np.ndarray, drawn_from: int = 0) -> Scans:
+    """Return the scans at some rows of a cache."""
     table = cache.table.rows(rows)
     return Scans(
         images=cache.images[rows],
         targets=np.asarray(table.targets),
         patients=np.asarray(table.groups).astype(str),
         frame=table.frame,
+        drawn_from=drawn_from,
+        find=partial(retinas_of, cache, rows),
     )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from octoscope.errors import OctoscopeError
+from octoscope.progress import track
 from octoscope.trust.localisation import (
     Array,
     draw_donors,
@@ -64,6 +65,7 @@ def score_localisation(
     lesions: Mapping[int, str] | None = None,
     retina: Array | None = None,
     tolerance: float = TOLERANCE,
+    progress: bool = False,
 ) -> pd.DataFrame:
     """Score the maps of several methods against lesion masks, over all lesions and by type.
 
@@ -84,6 +86,7 @@ def score_localisation(
         lesions: Mask value → name; without names only all lesions together are scored.
         retina: ``(B, *S)`` bool; if given, also scores within the retina.
         tolerance: Of the pointing game, in pixels.
+        progress: Whether to show a bar.
 
     Returns:
         A score table (see `scores`) with the further columns ``lesion`` and ``label``.
@@ -102,26 +105,51 @@ def score_localisation(
     kinds |= {name: index == value for value, name in (lesions or {}).items() if value != 0}
     region = None if retina is None else torch.as_tensor(retina) != 0
     targets = {name: _Target.of(mask, region, tolerance) for name, mask in kinds.items()}
-    identity = pd.DataFrame({"scan": scans, "patient": patients, "label": labels}, dtype=object)
-    parts = []
-    for method, drawn in maps.items():
-        found = _scores(drawn, targets, identity)
+    owners, classes = (np.asarray(names, dtype=object) for names in (patients, labels))
+    rows = _Rows()
+    for method, drawn in track(maps.items(), "Scoring on lesions") if progress else maps.items():
+        found = _scores(drawn, targets, region, owners, classes)
         for lesion, target in targets.items():
-            scores = found[lesion]
-            if lesion == ANY_LESION:
-                parts.append(target.without(identity).assign(method=method))
-            parts += [
-                identity.iloc[target.rows].assign(
-                    method=method, metric=metric, lesion=lesion, value=values.numpy(force=True)
-                )
-                for metric, values in scores.items()
-            ]
-    table = pd.concat(parts, ignore_index=True).assign(model=model, seed=int(seed))
+            if lesion == ANY_LESION:  # the scans without any lesion are said to have none
+                without = np.setdiff1d(np.arange(len(labels)), target.rows)
+                rows.add(without, method, "lesion_area", lesion, np.zeros(len(without)))
+            for metric, values in found[lesion].items():
+                rows.add(target.rows, method, metric, lesion, values.numpy(force=True))
+    identity = {"scan": scans, "patient": patients, "label": labels}
+    table = rows.table(identity).assign(model=model, seed=int(seed))
     table["higher_is_better"] = table["metric"].map(HIGHER_IS_BETTER).astype("boolean")
     return table[
         ["scan", "patient", "label", "model", "seed", "method", "metric", "lesion", "value",
          "higher_is_better"]
     ]  # fmt: skip
+
+
+class _Rows:
+    """The rows of a score table, gathered block by block and made into columns once."""
+
+    def __init__(self) -> None:
+        self._places: list[np.ndarray] = []
+        self._said: list[tuple[str, str, str]] = []
+        self._values: list[np.ndarray] = []
+
+    def add(
+        self, places: np.ndarray, method: str, metric: str, lesion: str, values: np.ndarray
+    ) -> None:
+        """Add the values ``(n,)`` of a metric for the scans at places ``(n,)``."""
+        self._places.append(places)
+        self._said.append((method, metric, lesion))
+        self._values.append(values)
+
+    def table(self, identity: Mapping[str, Sequence[str] | np.ndarray]) -> pd.DataFrame:
+        """Return the table; `identity` holds columns ``(B,)`` that are looked up by place."""
+        places = np.concatenate(self._places)
+        count = [len(one) for one in self._places]
+        said = np.array(self._said, dtype=object).repeat(count, axis=0)
+        columns = {name: np.asarray(of, dtype=object)[places] for name, of in identity.items()}
+        columns |= dict(zip(("method", "metric", "lesion"), said.T, strict=True))
+        table = pd.DataFrame(columns, dtype=object)
+        kinds = dict.fromkeys(("method", "metric", "lesion"), "str")
+        return table.astype(kinds).assign(value=np.concatenate(self._values))
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,91 +159,69 @@ class _Target:
     Attributes:
         rows: Positions of the scans that have it, ``(n,)``.
         mask: ``(B, *S)`` bool.
-        grown: ``(n, *S)``: the mask with the tolerance of the pointing game around it.
-        retina: ``(n, *S)`` bool or None.
+        grown: ``(B, *S)`` bool: the mask with the tolerance of the pointing game around it.
         constants: What does not depend on the map: metric → ``(n,)``.
     """
 
     rows: np.ndarray
     mask: Tensor
     grown: Tensor
-    retina: Tensor | None
     constants: dict[str, Tensor]
 
     @classmethod
     def of(cls, mask: Tensor, retina: Tensor | None, tolerance: float) -> _Target:
         """Gather it from a mask ``(B, *S)`` and perhaps a retina ``(B, *S)``."""
         rows = np.flatnonzero(mask.flatten(1).any(-1).numpy(force=True))
-        grown = grow(mask[rows], tolerance)
+        grown = grow(mask, tolerance)
         area = lesion_area(mask[rows])
         constants = {
             "lesion_area": area,
-            "pointing_chance": pointing_chance(grown, tolerance=0),
+            "pointing_chance": pointing_chance(grown[rows], tolerance=0),
             "iou_chance": iou_of_equal_areas(area),
         }
         if retina is not None:
             constants["lesion_area_retina"] = lesion_area(mask[rows], retina[rows])
-        return cls(rows, mask, grown, None if retina is None else retina[rows], constants)
-
-    def without(self, identity: pd.DataFrame) -> pd.DataFrame:
-        """Return rows that say of the scans without any lesion that they have none."""
-        rows = np.setdiff1d(np.arange(len(identity)), self.rows)
-        return identity.iloc[rows].assign(metric="lesion_area", lesion=ANY_LESION, value=0.0)
-
-    def scores(self, views: Views, places: np.ndarray) -> dict[str, Tensor]:
-        """Return the metrics that hang on a scan's own map, ``(m,)`` each.
-
-        Args:
-            views: Of maps ``(m, *S)`` of scans that have the lesion.
-            places: ``(m,)`` their positions among the n.
-        """
-        return scores_of_maps(
-            views,
-            self.mask[self.rows[places]],
-            self.grown[places],
-            None if self.retina is None else self.retina[places],
-        )
+        return cls(rows, mask, grown, constants)
 
 
 def _scores(
-    drawn: Array | Readable, targets: Mapping[str, _Target], identity: pd.DataFrame
+    drawn: Array | Readable,
+    targets: Mapping[str, _Target],
+    retina: Tensor | None,
+    patients: np.ndarray,
+    labels: np.ndarray,
 ) -> dict[str, dict[str, Tensor]]:
     """Return every metric of one method: lesion → metric → ``(n,)``, of the n scans that have it.
 
     The maps are read twice: a block of all scans at a time, and those of the donors.
     """
-    patients, labels = identity["patient"].to_numpy(), identity["label"].to_numpy()
     pieces: dict[str, list[dict[str, Tensor]]] = {lesion: [] for lesion in targets}
     usable = []
-    for block in in_blocks(np.arange(len(identity))):
+    for block in in_blocks(np.arange(len(labels))):
         maps = torch.as_tensor(drawn[block])
         at_once = max(1, PIXELS // maps[0].numel()) if len(maps) else 1
-        for piece in in_blocks(np.arange(len(block)), at_once):
-            views = Views.of(maps[piece])
+        for some in in_blocks(np.arange(len(block)), at_once):
+            scans = block[some]
+            views = Views.of(maps[some], None if retina is None else retina[scans])
             usable.append(views.usable)
             for lesion, target in targets.items():
-                here, places = _common(block[piece], target.rows)
-                pieces[lesion].append(target.scores(views.at(here), places))
+                pieces[lesion].append(
+                    scores_of_maps(views, target.mask[scans], target.grown[scans])
+                )
     given = draw_donors(torch.cat(usable), labels)
     donors = {label: drawn[places] for label, places in given.items()}
     out = {}
     for lesion, target in targets.items():
-        scores = {name: torch.cat([piece[name] for piece in pieces[lesion]])
+        scores = {name: torch.cat([piece[name] for piece in pieces[lesion]])[target.rows]
                   for name in pieces[lesion][0]}  # fmt: skip
         other = mass_of_donors(donors, given, target.mask, patients, labels)[target.rows]
         scores |= {
             "mass_of_other_scans": other,
             "lift": scores["relevance_mass"] / target.constants["lesion_area"],
         }
-        if target.retina is not None:
+        if "lesion_area_retina" in target.constants:
             area = target.constants["lesion_area_retina"]
             scores["lift_retina"] = scores["relevance_mass_retina"] / area
         scores |= target.constants
         out[lesion] = {name: scores[name] for name in HIGHER_IS_BETTER if name in scores}
     return out
-
-
-def _common(block: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return where the scans that stand in both are in a block, and where among the rows."""
-    _, here, places = np.intersect1d(block, rows, assume_unique=True, return_indices=True)
-    return here, places

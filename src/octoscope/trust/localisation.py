@@ -25,6 +25,7 @@ from scipy.ndimage import distance_transform_edt
 from torch import Tensor
 
 from octoscope.errors import OctoscopeError
+from octoscope.trust.pixels import Pixels
 from octoscope.trust.scores import TOLERANCE
 
 Array = np.ndarray | Tensor
@@ -52,9 +53,17 @@ def relevance_mass(maps: Array, masks: Array, within: Array | None = None) -> Te
     """
     region = None if within is None else region_of(within, masks)
     maps, masks = flat(maps, masks)  # (..., B, P), (B, P)
-    share = _positive_share(maps if region is None else maps.where(region, 0))
-    mass = share.where(masks, 0).sum(-1).double()
-    return mass.where(masks.any(-1) & says_something(maps), torch.nan)
+    share = positive_share(maps if region is None else maps.where(region, 0))
+    return mass_on(share, Pixels.of(masks)).where(says_something(maps), torch.nan)
+
+
+def mass_on(share: Tensor, pixels: Pixels) -> Tensor:
+    """Return the sum over masks of shares ``(..., B, P)`` that add up to 1, ``(..., B)`` float64.
+
+    NaN where a mask has no pixel.
+    """
+    mass = pixels.total_of(share).clamp(max=1)  # but for rounding
+    return mass.where(pixels.count > 0, torch.nan)
 
 
 def lesion_area(masks: Array, within: Array | None = None) -> Tensor:
@@ -98,10 +107,29 @@ def pointing_game(maps: Array, masks: Array, tolerance: float = TOLERANCE) -> Te
         OctoscopeError: If the shapes do not fit.
     """
     maps, grown = flat(maps, grow(masks, tolerance))
-    top = maps.amax(-1, keepdim=True)
-    tied = maps == top
-    share = (tied & grown).sum(-1).double() / tied.sum(-1)
-    return share.where(grown.any(-1) & says_something(maps), torch.nan)
+    share = hits(highest(maps), grown).view(maps.shape[:-1])
+    return share.where(says_something(maps), torch.nan)
+
+
+def highest(maps: Tensor) -> Pixels:
+    """Return the pixels that are tied at the maximum of each of maps ``(..., B, P)``."""
+    return Pixels.of((maps == maps.amax(-1, keepdim=True)).flatten(0, -2))
+
+
+def hits(tops: Pixels, grown: Tensor) -> Tensor:
+    """Return the share of each map's highest pixels that lies in its mask.
+
+    Args:
+        tops: `highest` of A maps of each of B scans.
+        grown: ``(B, P)`` bool, the masks; NaN where one is empty.
+
+    Returns:
+        ``(A * B,)`` float64.
+    """
+    scan, place = tops.row % len(grown), tops.at % tops.size
+    share = tops.total(grown[scan, place]) / tops.count
+    there = grown.any(-1).repeat(len(share) // len(grown))
+    return share.where(there, torch.nan)
 
 
 def pointing_chance(masks: Array, tolerance: float = TOLERANCE) -> Tensor:
@@ -208,7 +236,7 @@ def mass_of_donors(
         scans = np.flatnonzero((labels == label) & has_lesion)
         if min(places.size, scans.size) == 0:
             continue
-        share = _positive_share(_as_floats(maps[label]).flatten(1)).to(masks.device)
+        share = positive_share(_as_floats(maps[label]).flatten(1)).to(masks.device)
         crossed = torch.cat(
             [masks[some].to(share) @ share.T for some in in_blocks(scans)]
         ).double()  # (scans, donors)
@@ -223,7 +251,7 @@ def in_blocks(places: np.ndarray, size: int = BLOCK) -> list[np.ndarray]:
     return [places[start : start + size] for start in range(0, max(len(places), 1), size)]
 
 
-def _positive_share(maps: Tensor) -> Tensor:
+def positive_share(maps: Tensor) -> Tensor:
     """Return the positive part of maps ``(..., B, P)``, each divided by its sum."""
     positive = maps.clamp(min=0)
     return positive.div_(positive.sum(-1, keepdim=True))

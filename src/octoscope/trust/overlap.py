@@ -12,12 +12,14 @@ of its library defines it. Segmentation protocol (what lies above the mean): Che
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from octoscope.trust.localisation import Array, flat, says_something
-from octoscope.trust.ranked import Ranking, average_precision, meet, rank_pixels
+from octoscope.trust.pixels import Pixels
+from octoscope.trust.ranked import Ranking, rank_pixels
 
 BINS = 256
 """Of the histogram in which Otsu's threshold is sought, as in scikit-image."""
@@ -40,7 +42,7 @@ def iou_at_otsu(maps: Array, masks: Array) -> Tensor:
         OctoscopeError: If the shapes do not fit.
     """
     drawn, lesion = flat(maps, masks)
-    return iou(otsu_region(drawn), lesion)
+    return iou(otsu_region(drawn), Pixels.of(lesion))
 
 
 def intersection_over_attention(maps: Array, masks: Array, *, weighted: bool = False) -> Tensor:
@@ -67,7 +69,7 @@ def intersection_over_attention(maps: Array, masks: Array, *, weighted: bool = F
         OctoscopeError: If the shapes do not fit.
     """
     drawn, lesion = flat(maps, masks)
-    return ioa(otsu_region(drawn), lesion, weighted=weighted)
+    return ioa(otsu_region(drawn), Pixels.of(lesion), weighted=weighted)
 
 
 def pixel_accuracy(maps: Array, masks: Array) -> Tensor:
@@ -86,7 +88,7 @@ def pixel_accuracy(maps: Array, masks: Array) -> Tensor:
         OctoscopeError: If the shapes do not fit.
     """
     drawn, lesion = flat(maps, masks)
-    return share_told_right(mean_region(drawn), lesion)
+    return share_told_right(mean_region(drawn), Pixels.of(lesion))
 
 
 def mean_iou(maps: Array, masks: Array) -> Tensor:
@@ -109,7 +111,7 @@ def mean_iou(maps: Array, masks: Array) -> Tensor:
         OctoscopeError: If the shapes do not fit.
     """
     drawn, lesion = flat(maps, masks)
-    return iou_of_both(mean_region(drawn), lesion)
+    return iou_of_both(mean_region(drawn), Pixels.of(lesion))
 
 
 def soft_average_precision(maps: Array, masks: Array) -> Tensor:
@@ -131,8 +133,7 @@ def soft_average_precision(maps: Array, masks: Array) -> Tensor:
         OctoscopeError: If the shapes do not fit.
     """
     drawn, lesion = flat(maps, masks)
-    both = rank_both(rank_pixels(drawn))
-    score = average_precision(both, meet(both, with_background(lesion)))
+    score = precision_of_both(rank_both(rank_pixels(drawn)), lesion)
     return score.where(lesion.any(-1) & _varies(drawn), torch.nan)
 
 
@@ -150,9 +151,16 @@ class Region:
     weights: Tensor
     defined: Tensor
 
-    def __getitem__(self, rows: Tensor) -> Region:
-        """Return that of some of the maps."""
-        return Region(self.inside[rows], self.weights[rows], self.defined[rows])
+    @cached_property
+    def area(self) -> Tensor:
+        """``(..., B)`` int64; how many pixels are inside."""
+        return self.inside.sum(-1)
+
+    @cached_property
+    def scaled(self) -> Tensor:
+        """``(..., B, P)`` float64; the weights inside, relative to the highest."""
+        weights = self.weights.where(self.inside, 0)  # unscaled, large ones would overflow in sums
+        return (weights / weights.amax(-1, keepdim=True)).double()
 
 
 def otsu_region(maps: Tensor, ranking: Ranking | None = None) -> Region:
@@ -193,33 +201,32 @@ def otsu_threshold(values: Tensor) -> Tensor:
     return (low + (place + 0.5) * step).squeeze(-1)
 
 
-def iou(region: Region, masks: Tensor) -> Tensor:
+def iou(region: Region, pixels: Pixels) -> Tensor:
     """Return the intersection over union of regions and masks ``(B, P)``, ``(..., B)``."""
-    shared = (region.inside & masks).sum(-1).double()
-    return _where_defined(shared / (region.inside | masks).sum(-1), region, masks)
+    shared, union = _shared_and_union(region, pixels)
+    return _where_defined(shared / union, region, pixels)
 
 
-def ioa(region: Region, masks: Tensor, *, weighted: bool = False) -> Tensor:
+def ioa(region: Region, pixels: Pixels, *, weighted: bool = False) -> Tensor:
     """Return the share of a region, or of its weights, in masks ``(B, P)``, ``(..., B)``."""
-    if not weighted:
-        shared = (region.inside & masks).sum(-1).double()
-        return _where_defined(shared / region.inside.sum(-1), region, masks)
-    # Of the highest weight first: the sum of values near the largest number would overflow.
-    weights = region.weights.where(region.inside, 0)
-    weights = (weights / weights.amax(-1, keepdim=True)).double()
-    shared = weights.where(masks, 0).sum(-1)
-    return _where_defined(shared / weights.sum(-1), region, masks)
+    if weighted:
+        share = pixels.total_of(region.scaled) / region.scaled.sum(-1)
+        return _where_defined(share.clamp(max=1), region, pixels)  # but for rounding
+    return _where_defined(pixels.total_of(region.inside) / region.area, region, pixels)
 
 
-def share_told_right(region: Region, masks: Tensor) -> Tensor:
+def share_told_right(region: Region, pixels: Pixels) -> Tensor:
     """Return the share of pixels where regions and masks ``(B, P)`` agree, ``(..., B)``."""
-    return _where_defined((region.inside == masks).double().mean(-1), region, masks)
+    shared, union = _shared_and_union(region, pixels)
+    return _where_defined((pixels.size - union + shared) / pixels.size, region, pixels)
 
 
-def iou_of_both(region: Region, masks: Tensor) -> Tensor:
+def iou_of_both(region: Region, pixels: Pixels) -> Tensor:
     """Return the mean IoU of regions with masks ``(B, P)``, and of what neither holds."""
-    background = Region(~region.inside, region.weights, region.defined)
-    return (iou(region, masks) + iou(background, ~masks)) / 2
+    shared, union = _shared_and_union(region, pixels)
+    background = (pixels.size - union) / (pixels.size - shared)
+    both = (shared / union + background) / 2
+    return _where_defined(both.where(pixels.count < pixels.size, torch.nan), region, pixels)
 
 
 def rank_both(ranking: Ranking) -> Ranking:
@@ -235,9 +242,23 @@ def rank_both(ranking: Ranking) -> Ranking:
     return Ranking(pixels.gather(-1, both.order), both.values, both.last)
 
 
-def with_background(masks: Tensor) -> Tensor:
-    """Return which pairs of pixel and class are right, ``(B, 2 P)``, of masks ``(B, P)``."""
-    return torch.cat([masks, ~masks], -1)
+def precision_of_both(both: Ranking, masks: Tensor) -> Tensor:
+    """Return the average precision of the pairs of pixel and class, ``(..., B)`` float64.
+
+    Args:
+        both: `rank_both` of maps ``(..., B, P)``.
+        masks: ``(B, P)`` bool; half of all pairs are right.
+    """
+    right = torch.cat([masks, ~masks], -1).expand_as(both.order).gather(-1, both.order)
+    found = right.cumsum(-1, dtype=torch.int32).gather(-1, both.last)  # up to the end of each tie
+    precision = found.double() / (both.last + 1)
+    return precision.where(right, 0).sum(-1) / masks.shape[-1]
+
+
+def _shared_and_union(region: Region, pixels: Pixels) -> tuple[Tensor, Tensor]:
+    """Return how many pixels lie in both, and in any, of regions and masks; whole numbers."""
+    shared = pixels.total_of(region.inside)
+    return shared, region.area + pixels.count - shared
 
 
 def _above(maps: Tensor, threshold: Tensor) -> Region:
@@ -253,6 +274,6 @@ def _varies(maps: Tensor) -> Tensor:
     return says_something(maps) & (positive.amin(-1) < positive.amax(-1))
 
 
-def _where_defined(score: Tensor, region: Region, masks: Tensor) -> Tensor:
+def _where_defined(score: Tensor, region: Region, pixels: Pixels) -> Tensor:
     """Return NaN where there is no lesion or no region."""
-    return score.where(region.defined & masks.any(-1), torch.nan)
+    return score.where(region.defined & (pixels.count > 0), torch.nan)

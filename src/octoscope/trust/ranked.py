@@ -12,11 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from octoscope.trust.localisation import Array, flat, region_of, says_something
+from octoscope.trust.pixels import Pixels
 
 
 def relevance_rank_accuracy(maps: Array, masks: Array, within: Array | None = None) -> Tensor:
@@ -112,6 +114,16 @@ class Ranking:
         """Return that of some of the maps."""
         return Ranking(self.order[rows], self.values[rows], self.last[rows])
 
+    @cached_property
+    def place(self) -> Tensor:
+        """``(..., B, P)`` int64; the place of each pixel, the inverse of `order`."""
+        places = torch.arange(self.order.shape[-1], device=self.order.device)
+        return torch.empty_like(self.order).scatter_(-1, self.order, places.expand_as(self.order))
+
+    def seen(self, region: Tensor) -> Tensor:
+        """Return how many pixels of a region ``(B, P)`` stand up to each place, as int64."""
+        return region.expand_as(self.order).gather(-1, self.order).cumsum(-1)
+
 
 def rank_pixels(maps: Tensor, *, runs: bool = False) -> Ranking:
     """Rank the pixels of maps ``(..., B, P)`` by their positive part.
@@ -123,65 +135,72 @@ def rank_pixels(maps: Tensor, *, runs: bool = False) -> Ranking:
     positive = maps.clamp(min=0)
     order = _falling(positive, runs)
     values = positive.gather(-1, order)
-    ends = torch.ones_like(values, dtype=torch.bool)
-    ends[..., :-1] = values[..., :-1] != values[..., 1:]
-    place = torch.arange(maps.shape[-1], device=maps.device)
-    last = place.where(ends, maps.shape[-1]).flip(-1).cummin(-1).values.flip(-1)
-    return Ranking(order, values, last)
+    return Ranking(order, values, _last_tied(values))
 
 
 @dataclass(frozen=True, eq=False)
 class Met:
-    """What is met on the way down a ranking.
+    """Where the pixels of masks stand in the rankings of as many maps.
 
     Attributes:
-        hit: ``(..., B, P)`` bool; whether the pixel of each place lies in the mask.
-        found: ``(..., B, P)`` int32; pixels of the mask up to each place.
-        seen: ``(..., B, P)`` integer; pixels of the region up to each place.
+        pixels: The n pixels.
+        keys: ``(..., n)`` int64; row · P + place of each, rising.
+        seen: ``(..., B, P)`` int64; pixels of the region up to each place, None for all pixels.
     """
 
-    hit: Tensor
-    found: Tensor
-    seen: Tensor
+    pixels: Pixels
+    keys: Tensor
+    seen: Tensor | None = None
+
+    def found(self, row: Tensor, place: Tensor) -> Tensor:
+        """Return how many pixels of the masks `row` ``(m,)`` stand up to `place` ``(..., m)``."""
+        before = self.pixels.count.cumsum(0) - self.pixels.count
+        reach = (row * self.pixels.size + place).contiguous()
+        return torch.searchsorted(self.keys, reach, right=True) - before[row]
+
+    def seen_to(self, row: Tensor, place: Tensor) -> Tensor:
+        """Return how many pixels of the region stand up to `place` ``(..., m)``, likewise."""
+        if self.seen is None:
+            return place + 1
+        reach = row * self.pixels.size + place
+        return self.seen.flatten(-2).gather(-1, reach.clamp(min=0)).where(place >= 0, 0)
 
 
-def meet(ranking: Ranking, masks: Tensor, region: Tensor | None = None) -> Met:
-    """Walk down a ranking.
+def meet(ranking: Ranking, pixels: Pixels, seen: Tensor | None = None) -> Met:
+    """Find the pixels of masks in rankings.
 
     Args:
         ranking: Of maps ``(..., B, P)``.
-        masks: ``(B, P)`` bool.
-        region: ``(B, P)`` bool or None; whose pixels alone are ranked.
+        pixels: Of masks ``(B, P)``; within the region, if there is one.
+        seen: `Ranking.seen` of the region whose pixels alone are ranked, if there is one.
     """
-    order = ranking.order
-    masks = masks if region is None else masks & region
-    hit = masks.expand_as(order).gather(-1, order)
-    found = hit.cumsum(-1, dtype=torch.int32)
-    if region is None:
-        seen = torch.arange(1, order.shape[-1] + 1, device=order.device).expand_as(order)
-    else:
-        seen = region.expand_as(order).gather(-1, order).cumsum(-1, dtype=torch.int32)
-    return Met(hit, found, seen)
+    keys = pixels.row * pixels.size + pixels.take(ranking.place)
+    return Met(pixels, keys.sort(-1).values, seen)
 
 
 def top_share(ranking: Ranking, met: Met) -> Tensor:
     """Return the share of the k highest pixels that lies in a mask of k, ``(..., B)`` float64."""
-    found, seen = met.found, met.seen
-    k = found[..., -1:]
-    cut = (seen < k).sum(-1, keepdim=True)  # the place at which k pixels have been seen
-    tied = ranking.values.gather(-1, cut)
-    above = (ranking.values > tied).sum(-1, keepdim=True)  # places before those tied at the cut
-    below = ranking.last.gather(-1, cut)
-    found_above, found_below = _before(found, above), found.gather(-1, below)
-    seen_above, seen_below = _before(seen, above), seen.gather(-1, below)
+    last = ranking.last
+    k = met.pixels.count.expand(last.shape[:-1])  # (..., B)
+    row = torch.arange(last.shape[-2], device=last.device)
+    cut = k - 1  # the place at which k pixels have been seen
+    if met.seen is not None:
+        cut = torch.searchsorted(met.seen, k.unsqueeze(-1).contiguous()).squeeze(-1)
+    below = last.gather(-1, cut.clamp(0, last.shape[-1] - 1).unsqueeze(-1))  # ends the tie there
+    above = torch.searchsorted(last, below).squeeze(-1) - 1  # the place before that tie
+    below = below.squeeze(-1)
+    found_above, found_below = met.found(row, above), met.found(row, below)
+    seen_above, seen_below = met.seen_to(row, above), met.seen_to(row, below)
     taken = (k - seen_above).double() / (seen_below - seen_above)
-    return ((found_above + taken * (found_below - found_above)) / k).squeeze(-1)
+    return (found_above + taken * (found_below - found_above)) / k
 
 
 def average_precision(ranking: Ranking, met: Met) -> Tensor:
     """Return the mean precision at a mask's pixels, each at the end of its tie, ``(..., B)``."""
-    precision = (met.found.double() / met.seen).gather(-1, ranking.last)
-    return precision.where(met.hit, 0).sum(-1) / met.found[..., -1]
+    last = ranking.last.flatten(-2).gather(-1, met.keys)
+    row = met.pixels.row
+    precision = met.found(row, last).double() / met.seen_to(row, last)
+    return met.pixels.total(precision) / met.pixels.count
 
 
 def _judged(
@@ -197,13 +216,19 @@ def _judged(
         region = region.to(drawn.device)
         drawn, lesion = drawn.where(region, 0), lesion & region
     ranking = rank_pixels(drawn)
-    score = metric(ranking, meet(ranking, lesion, region))
+    seen = None if region is None else ranking.seen(region)
+    score = metric(ranking, meet(ranking, Pixels.of(lesion), seen))
     return score.where(lesion.any(-1) & says_something(drawn), torch.nan)
 
 
-def _before(counts: Tensor, place: Tensor) -> Tensor:
-    """Return running counts ``(..., P)`` as they stood before a place ``(..., 1)``."""
-    return counts.gather(-1, (place - 1).clamp(min=0)).where(place > 0, 0)
+def _last_tied(values: Tensor) -> Tensor:
+    """Return the last place that is tied with each, of falling values ``(..., P)``."""
+    ends = torch.ones_like(values, dtype=torch.bool)
+    ends[..., :-1] = values[..., :-1] != values[..., 1:]
+    (last,) = ends.flatten().nonzero(as_tuple=True)  # the last place of all is an end in each map
+    length = last.diff(prepend=last.new_full((1,), -1))
+    place = last % values.shape[-1]
+    return place.repeat_interleave(length, output_size=values.numel()).view(values.shape)
 
 
 def _falling(values: Tensor, runs: bool) -> Tensor:

@@ -7,7 +7,7 @@ out and count it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,9 @@ COLUMNS = (
 )  # fmt: skip
 KEYS = ("model", "method", "lesion", "metric")
 ANY_LESION = "any"
+
+GROUPS = 64
+"""Groups of rows that are resampled at once, so that memory stays bounded."""
 
 LEAST_PATIENTS = 5
 """With fewer, no verdict is given: a bootstrap of so few clusters is far too sure of itself."""
@@ -100,26 +103,29 @@ def summarise(
     check_scores(scores)
     by = [column for column in by if column in scores.columns]
     weights = resample_patients(scores["patient"], resamples, seed)
+    number = scores.groupby(by, sort=False, dropna=False).ngroup().to_numpy()
+    first = np.unique(number, return_index=True)[1]  # numbered in the order of first appearance
+    means = grouped_means(scores[["value"]].to_numpy(np.float64), number, len(first), weights)
+    scan = pd.factorize(scores["scan"])[0]
+    there = scores["value"].notna().to_numpy()
+    patients = _different(number[there], weights.unit[there], len(first))
     rows: list[dict[str, Any]] = []
-    groups = scores.groupby(by, sort=False, dropna=False)
-    number = groups.ngroup().to_numpy()  # counts up in the order in which groups come
-    for key, group in groups:
-        places = np.flatnonzero(number == len(rows))
-        there = group["value"].notna().to_numpy()
-        defined = group[there]
-        one, drawn = resampled_mean(defined[["value"]].to_numpy(), weights.rows(places[there]))
-        patients = defined["patient"].nunique()
-        rows.append(
-            {
-                **dict(zip(by, key, strict=True)),
-                **interval(one[0], drawn[:, 0], patients),
-                "scans": defined["scan"].nunique(),
-                "patients": patients,
-                "undefined": int(group["value"].isna().sum()),
-                "higher_is_better": group["higher_is_better"].iloc[0],
-            }
-        )
-    return pd.DataFrame(rows)
+    for group, (one, drawn) in enumerate(means):
+        rows.append(interval(one[0], drawn[:, 0], patients[group]))
+    keys = scores[[*by, "higher_is_better"]].iloc[first].reset_index(drop=True)
+    found = pd.concat([keys[by], pd.DataFrame(rows)], axis=1)
+    return found.assign(
+        scans=_different(number[there], scan[there], len(first)),
+        patients=patients,
+        undefined=np.bincount(number[~there], minlength=len(first)),
+        higher_is_better=keys["higher_is_better"].astype(object),
+    )
+
+
+def _different(group: np.ndarray, of: np.ndarray, groups: int) -> np.ndarray:
+    """Return how many different numbers `of` ``(n,)`` each group holds, ``(G,)``."""
+    pairs = np.unique(np.stack([group, of]), axis=1)
+    return np.bincount(pairs[0], minlength=groups)
 
 
 @dataclass(frozen=True)
@@ -190,17 +196,19 @@ def lift_summary(
     wide = kept.pivot(index=identity, columns="metric", values="value").reset_index()
     wide = wide.rename(columns={against.mass: "mass", against.expected: "expected"})
     weights = resample_patients(wide["patient"], resamples, seed)
+    groups, number = groups_of(wide, by)
+    there = (wide["mass"].notna() & (wide["expected"] > 0)).to_numpy()
+    columns = wide[["mass", "expected"]].to_numpy(np.float64)
+    found = list(grouped_means(columns, np.where(there, number, -1), len(groups), weights))
     rows: list[dict[str, Any]] = []
     for key in scores[by].drop_duplicates().itertuples(index=False, name=None):
-        member = (wide[by] == key).all(axis=1)
-        if not member.any():
+        if key not in groups:
             continue
-        there = (member & wide["mass"].notna() & (wide["expected"] > 0)).to_numpy()
-        group, defined = wide[member], wide[there]
+        place = groups[key]
+        member = number == place
+        group, defined = wide[member], wide[member & there]
         patients = defined["patient"].nunique()
-        (mass, expected), drawn = resampled_mean(
-            defined[["mass", "expected"]].to_numpy(), weights.rows(there)
-        )
+        (mass, expected), drawn = found[place]
         share = interval(mass, drawn[:, 0], patients)
         lift = interval(mass / expected, drawn[:, 0] / drawn[:, 1], patients)
         row: dict[str, Any] = {
@@ -273,6 +281,44 @@ def ratios(value: float, *bounds: float) -> list[str]:
     """Return a ratio and its bounds, with a second decimal where it is near one."""
     digits = 2 if abs(value) < 2 else 1
     return [f"{number:.{digits}f}" for number in (value, *bounds)]
+
+
+def groups_of(table: pd.DataFrame, by: Sequence[str]) -> tuple[dict[Any, int], np.ndarray]:
+    """Return key → number of the groups of a table, and that of each row ``(N,)``; -1 for none."""
+    number = table.groupby(list(by), sort=False).ngroup().to_numpy()
+    there, first = np.unique(number, return_index=True)
+    keys = table[list(by)].iloc[first[there >= 0]].itertuples(index=False, name=None)
+    return {key: place for place, key in enumerate(keys)}, number
+
+
+def grouped_means(
+    columns: np.ndarray, number: np.ndarray, groups: int, weights: Weights
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield of each group what `resampled_mean` returns of its rows, all resampled at once.
+
+    Args:
+        columns: ``(N, C)``; a row with a NaN is left out.
+        number: ``(N,)`` group of each row, from 0; -1 for none.
+        groups: How many groups there are.
+        weights: Of the N rows.
+    """
+    kept = ~np.isnan(columns).any(axis=1) & (number >= 0)
+    values = np.hstack([columns[kept], np.ones((int(kept.sum()), 1))])  # the last counts
+    number, unit = number[kept], weights.unit[kept]
+    patients, width = len(weights.counts), values.shape[1]
+    for start in range(0, groups, GROUPS):
+        size = min(GROUPS, groups - start)
+        some = (number >= start) & (number < start + size)
+        place = unit[some] * size + number[some] - start
+        by_patient = np.stack(
+            [np.bincount(place, column, patients * size) for column in values[some].T], axis=-1
+        )  # (P · G, C + 1)
+        sums = weights.sums_of_patients(by_patient.reshape(patients, size * width))
+        sums = sums.reshape(-1, size, width)
+        total = by_patient.reshape(patients, size, width).sum(axis=0)
+        with np.errstate(invalid="ignore"):
+            one, drawn = (s[..., :-1] / s[..., -1:] for s in (total, sums))
+        yield from ((one[group], drawn[:, group]) for group in range(size))
 
 
 def resampled_mean(columns: np.ndarray, weights: Weights) -> tuple[np.ndarray, np.ndarray]:

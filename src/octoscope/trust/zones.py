@@ -25,7 +25,14 @@ from octoscope.scans.geometry.zones import RETINA, TITLES, UNKNOWN, ZONES
 from octoscope.trust.lesions import Readable
 from octoscope.trust.localisation import Array, in_blocks, says_something
 from octoscope.trust.metric import Metric
-from octoscope.trust.scores import check_scores, resampled_mean, shares, summarise, verdict
+from octoscope.trust.scores import (
+    check_scores,
+    grouped_means,
+    groups_of,
+    shares,
+    summarise,
+    verdict,
+)
 
 OUTSIDE, AREA = "outside_retina", "outside_retina_area"
 ALL = "all"  # classes together
@@ -196,15 +203,20 @@ def outside_summary(
     identity = [*dict.fromkeys(["scan", "patient", "seed", *by])]
     wide = kept.pivot(index=identity, columns="metric", values="value").reset_index()
     weights = resample_patients(wide["patient"], resamples, seed)
+    groups, number = groups_of(wide, by)
+    known = wide[OUTSIDE].notna().to_numpy()
+    found = list(
+        grouped_means(
+            wide[[OUTSIDE, AREA]].to_numpy(), np.where(known, number, -1), len(groups), weights
+        )
+    )
     rows: list[dict[str, Any]] = []
     for key in kept[list(by)].drop_duplicates().itertuples(index=False, name=None):
-        member = (wide[list(by)] == key).all(axis=1)
-        there = (member & wide[OUTSIDE].notna()).to_numpy()
+        member = number == groups[key]
+        there = member & known
         group = wide[there]
         patients = group["patient"].nunique()
-        (mass, chance), drawn = resampled_mean(
-            group[[OUTSIDE, AREA]].to_numpy(), weights.rows(there)
-        )
+        (mass, chance), drawn = found[groups[key]]
         gap = interval(mass - chance, drawn[:, 0] - drawn[:, 1], patients)
         row: dict[str, Any] = {
             **dict(zip(by, key, strict=True)),

@@ -17,7 +17,7 @@ from PIL import Image
 
 from octoscope.errors import OctoscopeError
 from octoscope.files import atomic_folder, digest_of, read_json, write_json
-from octoscope.partial import leave_with_parent
+from octoscope.partial import ending, leave_with_parent
 from octoscope.progress import track
 from octoscope.scans.phantom.bscan import Acquisition, draw_acquisition, positions, render
 from octoscope.scans.phantom.cut import cut_eye, lesion_area
@@ -212,13 +212,12 @@ def _run(tasks: list[Task], workers: int | None) -> Iterator[list[dict[str, Any]
         min(wanted, len(tasks)), mp_context=context, initializer=leave_with_parent
     )
     try:
-        yield from pool.map(write_patient, tasks)
+        with ending(pool):
+            yield from pool.map(write_patient, tasks)
     except BrokenProcessPool as error:
         raise OctoscopeError(
             f"a process that writes phantoms died, for want of memory or because {NO_GUARD}"
         ) from error
-    finally:  # the patients begun are finished, and no others begun
-        pool.shutdown(cancel_futures=True)
 
 
 def _cores() -> int:

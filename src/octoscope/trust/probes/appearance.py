@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from octoscope.trust.probes.donors import Edit, found_with_donors
 from octoscope.trust.probes.probe import Finding, Scans, Subject
-from octoscope.trust.probes.regions import inpaint, paddings, registration_borders
+from octoscope.trust.probes.regions import inpaint, shown
 from octoscope.trust.probes.retina_box import retina_bands
 
 PROBE = "appearance"
@@ -56,7 +56,8 @@ def appearance(subject: Subject) -> Finding:
     Raises:
         OctoscopeError: If fewer than two classes have scans of two patients.
     """
-    edit = restyling(subject.scans, subject.fill)
+    scans, fill = subject.scans, subject.fill
+    edit = scans.once((PROBE, fill), lambda: restyling(scans, fill))
     return found_with_donors(subject, PROBE, TITLE, edit, what="contrast and speckle", limit=LIMIT)
 
 
@@ -70,9 +71,9 @@ def restyling(scans: Scans, fill: int = 0) -> Edit:
         fill: Grey value of the padding.
     """
     images = scans.images
-    shown = ~(paddings(images, fill) | registration_borders(images, fill))
-    retina = retina_bands(scans) & shown
-    ground = shown & ~retina
+    tissue = shown(scans, fill)
+    retina = retina_bands(scans) & tissue
+    ground = tissue & ~retina
     style = looks(images, retina, ground)
     grain = speckle(inpaint(images, ~ground, ground))
     grain /= np.maximum(grain.std(axis=(1, 2)), 1.0)[:, None, None]
@@ -98,7 +99,7 @@ def restyling(scans: Scans, fill: int = 0) -> Edit:
         smooth = ndimage.gaussian_filter(toned, (0, BLUR, BLUR), mode="nearest")
         styled = smooth + keeps * (toned - smooth) + lacks * grain[donors]
         edited = np.clip(np.rint(styled), 0, 255).astype(np.uint8)
-        return np.where(shown[recipients], edited, images[recipients])
+        return np.where(tissue[recipients], edited, images[recipients])
 
     return edit
 

@@ -14,8 +14,8 @@ from octoscope.trust.probes.effect import (
     not_run,
     one_vs_rest,
 )
-from octoscope.trust.probes.probe import Finding, Subject
-from octoscope.trust.probes.regions import inpaint, paddings, registration_borders, texts
+from octoscope.trust.probes.probe import Finding, Scans, Subject
+from octoscope.trust.probes.regions import inpaint, shown, texts
 from octoscope.trust.probes.retina_box import retina_boxes
 from octoscope.trust.scores import LEAST_PATIENTS
 
@@ -43,16 +43,20 @@ def background(subject: Subject) -> list[Finding]:
     Returns:
         Two findings, background kept and retina kept.
     """
-    scans = subject.scans
-    hole = retina_boxes(scans, subject.fill)
-    border = registration_borders(scans.images, subject.fill)
-    padding = paddings(scans.images, subject.fill)
-    tissue = ~(border | padding)
-    speckle = tissue & ~texts(scans, subject.fill)
-    return [
-        background_kept(subject, inpaint(scans.images, hole, tissue, speckle)),
-        retina_kept(subject, inpaint(scans.images, ~hole, hole, speckle & ~hole)),
-    ]
+    without, alone = subject.scans.once(
+        ("background and retina", subject.fill), lambda: parted(subject.scans, subject.fill)
+    )
+    return [background_kept(subject, without), retina_kept(subject, alone)]
+
+
+def parted(scans: Scans, fill: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scans without their retina, and without all but it, each ``(N, H, W)`` uint8."""
+    hole, tissue = retina_boxes(scans, fill), shown(scans, fill)
+    speckle = tissue & ~texts(scans, fill)
+    return (
+        inpaint(scans.images, hole, tissue, speckle),
+        inpaint(scans.images, ~hole, hole, speckle & ~hole),
+    )
 
 
 def background_kept(subject: Subject, images: np.ndarray) -> Finding:

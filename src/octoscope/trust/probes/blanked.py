@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -28,8 +29,7 @@ from octoscope.trust.probes.regions import (
     border_strips,
     corners,
     inpaint,
-    paddings,
-    registration_borders,
+    shown,
     texts,
 )
 from octoscope.trust.probes.retina_box import retinas
@@ -69,19 +69,20 @@ def blanked(subject: Subject) -> list[Finding]:
 
     The effect is the balanced accuracy lost, less what the control loses.
     """
-    scans = subject.scans
-    tissue = ~(
-        paddings(scans.images, subject.fill) | registration_borders(scans.images, subject.fill)
-    )
-    allowed = tissue & ~retinas(scans)
     found = []
     for part in PARTS:
-        masks = part.masks(scans, subject.fill)
-        elsewhere = controls(masks, allowed)
-        edited, control = (inpaint(scans.images, one, tissue) for one in (masks, elsewhere))
-        touched = np.array([mask.any() for mask in masks])
-        found.append(judged(subject, part, touched, edited, control))
+        made = partial(without, subject.scans, part, subject.fill)
+        found.append(judged(subject, part, *subject.scans.once((part.probe, subject.fill), made)))
     return found
+
+
+def without(scans: Scans, part: Part, fill: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return which scans have a part ``(N,)``, and all without it and without the control area."""
+    tissue = shown(scans, fill)
+    masks = part.masks(scans, fill)
+    elsewhere = controls(masks, tissue & ~retinas(scans))
+    edited, control = (inpaint(scans.images, one, tissue) for one in (masks, elsewhere))
+    return np.array([mask.any() for mask in masks]), edited, control
 
 
 def controls(masks: np.ndarray, allowed: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import numpy as np
@@ -100,6 +101,10 @@ EDITS: Mapping[str, Edit] = MappingProxyType(
 )
 
 
+def _each(edit: Edit, images: np.ndarray) -> np.ndarray:
+    return np.stack([edit(image) for image in images])
+
+
 def irrelevant(subject: Subject) -> Finding:
     """Edit the scans in ways that leave the disease as it is; find the edit that costs most.
 
@@ -114,7 +119,10 @@ def irrelevant(subject: Subject) -> Finding:
     rows = spread_over_patients(scans, classes, subject.seed)
     images, targets, patients = scans.images[rows], scans.targets[rows], scans.patients[rows]
     before = subject.probabilities[rows]
-    after = [subject.asked(np.stack([edit(image) for image in images])) for edit in EDITS.values()]
+    after = [
+        subject.asked(scans.once((PROBE, name, subject.seed), partial(_each, edit, images)))
+        for name, edit in EDITS.items()
+    ]
     drops = [accuracy_drop(before, one, targets, classes) for one in after]
     flips = [
         class_balanced(

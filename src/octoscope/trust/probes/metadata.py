@@ -27,10 +27,12 @@ from octoscope.trust.probes.effect import (
     not_run,
 )
 from octoscope.trust.probes.probe import Finding, Scans, Subject
-from octoscope.trust.probes.retina_box import retina_boxes
+from octoscope.trust.probes.retina_box import boxes_at
 
 METADATA, TITLE = "metadata", "frame alone"
 CHANCE = 0.5
+BLOCK = 64
+"""Scans whose masks are held at once."""
 LIMIT = 0.65
 """A class that is told from the rest by luck alone stays well below: the frames of three clean
 phantom studies reach a balanced accuracy of 0.27 at most over four classes."""
@@ -83,7 +85,8 @@ def metadata(subject: Subject, columns: Sequence[str] = ACQUISITION) -> Finding:
         harmless=CHANCE,
         label=label,
         sentence=(
-            f"A model that sees only the frame ({len(names)} numbers, no retina) tells {label} "
+            f"A model that sees only the frame ({len(names)} numbers, no retina{_drawn(subject)}) "
+            f"tells {label} "
             f"from the rest with a balanced accuracy of {one.within()} (chance {CHANCE:.2f}, alarm "
             f"above {LIMIT:.2f}); over all classes it reaches {overall.value:.2f} "
             f"[{overall.low:.2f}, {overall.high:.2f}] (chance {told.chance:.2f}), the network "
@@ -126,8 +129,17 @@ def frame_numbers(scans: Scans, fill: int = 0) -> np.ndarray:
         scans: The scans.
         fill: Grey value of the padding.
     """
-    holes = retina_boxes(scans, fill)
-    rows = [_frame(image, hole, fill) for image, hole in zip(scans.images, holes, strict=True)]
+    return scans.once(("frame numbers", fill), lambda: _frames(scans, fill))
+
+
+def _frames(scans: Scans, fill: int) -> np.ndarray:
+    """Return `frame_numbers`; the masks of a few scans are held at once."""
+    rows = []
+    for start in range(0, len(scans), BLOCK):
+        some = np.arange(start, min(start + BLOCK, len(scans)))
+        holes = boxes_at(scans, some, fill)
+        rows += [_frame(image, hole, fill) for image, hole in zip(scans.images[some], holes,
+                 strict=True)]  # fmt: skip
     return np.array(rows).reshape(len(scans), len(FRAME))
 
 
@@ -159,9 +171,26 @@ def acquisition_numbers(
             values.append((words == word).to_numpy(dtype=float))
     if {"visit", "patient"} <= set(frame.columns):
         names.append(HISTORY)
-        history = frame.groupby("patient", dropna=False)["visit"].rank("dense") - 1
-        values.append(history.fillna(0).to_numpy(dtype=float))
+        values.append(earlier_visits(frame))
     return names, np.array(values).reshape(len(names), len(frame)).T
+
+
+def earlier_visits(frame: pd.DataFrame) -> np.ndarray:
+    """Return how many visits of its patient came before that of each scan, ``(N,)`` float64.
+
+    Of a sample of scans they stand in its column `HISTORY`, counted before it was drawn.
+    """
+    if HISTORY in frame.columns:
+        return frame[HISTORY].to_numpy(dtype=float)
+    history = frame.groupby("patient", dropna=False)["visit"].rank("dense") - 1
+    return history.fillna(0).to_numpy(dtype=float)
+
+
+def _drawn(subject: Subject) -> str:
+    """Return on how many of the scans it was trained and tested, where these are not all."""
+    parts = [part for part in (subject.training, subject.scans) if part is not None]
+    used, there = sum(map(len, parts)), sum(max(len(part), part.drawn_from) for part in parts)
+    return f"; {used:,} of {there:,} scans" if used < there else ""
 
 
 def _widened(one: Interval, looks: int) -> Interval:

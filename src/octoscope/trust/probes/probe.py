@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from scipy.special import softmax
 
 from octoscope.scans.geometry import RetinaLayers, segment_retina
+
+T = TypeVar("T")
 
 Predict = Callable[[np.ndarray], np.ndarray]
 """Images (n, H, W) uint8 in the model's frame to logits (n, K) float32."""
@@ -26,12 +28,16 @@ class Scans:
         targets: ``(N,)`` int, true class.
         patients: ``(N,)`` str; the scans of one are resampled together.
         frame: Their N rows of the scan table (``device`` and the like, where known).
+        drawn_from: Of how many scans they are a sample; 0 where they are all.
+        find: Gives the `layers`, where somebody may know them already.
     """
 
     images: np.ndarray
     targets: np.ndarray
     patients: np.ndarray
     frame: pd.DataFrame
+    drawn_from: int = 0
+    find: Callable[[], list[RetinaLayers]] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -39,12 +45,32 @@ class Scans:
     @cached_property
     def layers(self) -> list[RetinaLayers]:
         """ILM and RPE of every scan, in the model's frame."""
+        if self.find is not None:
+            return self.find()
         return [segment_retina(image) for image in self.images]
 
     @cached_property
     def retina_found(self) -> np.ndarray:
         """``(N,)`` bool, scans in which it is known where the retina lies."""
         return np.array([one.found and bool(one.valid.any()) for one in self.layers], bool)
+
+    @cached_property
+    def with_retina(self) -> Scans:
+        """Those of them in which it is known where the retina lies; themselves if all are."""
+        return self if self.retina_found.all() else self.part(self.retina_found)
+
+    def once(self, what: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` gives, made for the first that asks and kept for all other models.
+
+        Args:
+            what: Its name, and whatever it depends on beside the scans.
+            make: Makes it; nobody may write into it.
+        """
+        kept = self.__dict__.setdefault("_made", {})
+        if what not in kept:
+            kept[what] = make()
+        made: T = kept[what]
+        return made
 
     def part(self, chosen: np.ndarray) -> Scans:
         """Return the scans in `chosen` ``(N,)`` bool; their retinas are not looked for again."""
@@ -86,11 +112,10 @@ class Subject:
 
     def with_retina(self) -> Subject:
         """Return the same model with the scans whose retina was found; itself if all were."""
-        kept = self.scans.retina_found
-        if kept.all():
+        if self.scans.with_retina is self.scans:
             return self
-        part = replace(self, scans=self.scans.part(kept))
-        part.__dict__["probabilities"] = self.probabilities[kept]
+        part = replace(self, scans=self.scans.with_retina)
+        part.__dict__["probabilities"] = self.probabilities[self.scans.retina_found]
         return part
 
     def asked(self, images: np.ndarray) -> np.ndarray:

@@ -49,9 +49,23 @@ def registration_borders(images: np.ndarray, fill: int = 0) -> np.ndarray:
     return masks
 
 
+def borders_of(scans: Scans, fill: int = 0) -> np.ndarray:
+    """Return `registration_borders` of scans, found once for all models."""
+    return scans.once(
+        ("registration borders", fill), lambda: registration_borders(scans.images, fill)
+    )
+
+
+def shown(scans: Scans, fill: int = 0) -> np.ndarray:
+    """Return where the scan itself is: neither padding nor registration border."""
+    return scans.once(
+        ("shown", fill), lambda: ~(paddings(scans.images, fill) | borders_of(scans, fill))
+    )
+
+
 def border_strips(scans: Scans, fill: int = 0, share: float = BORDER) -> np.ndarray:
     """Return the outermost part of each scan and its registration borders, without the retina."""
-    masks = registration_borders(scans.images, fill)
+    masks = borders_of(scans, fill).copy()
     for mask, image, retina in zip(masks, scans.images, retinas(scans), strict=True):
         mask |= edge_strip(image.shape, content_box(image, fill), share) & ~retina
     return masks
@@ -71,9 +85,13 @@ def texts(scans: Scans, fill: int = 0) -> np.ndarray:
     Each is a connected area that stands out from the background's speckle, is no larger than a
     word, and does not touch the retina.
     """
+    return scans.once(("texts", fill), lambda: _texts(scans, fill))
+
+
+def _texts(scans: Scans, fill: int) -> np.ndarray:
     masks = np.zeros(scans.images.shape, bool)
-    shown = ~(paddings(scans.images, fill) | registration_borders(scans.images, fill))
-    for mask, image, retina, seen in zip(masks, scans.images, retinas(scans), shown, strict=True):
+    parts = zip(masks, scans.images, retinas(scans), shown(scans, fill), strict=True)
+    for mask, image, retina, seen in parts:
         # The choroid below has bright spots that are no signs; only the corners count there.
         below = np.logical_or.accumulate(retina, axis=0)
         box = content_box(image, fill)

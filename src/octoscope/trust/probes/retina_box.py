@@ -8,6 +8,8 @@ instrument, height and tilt, and nothing else.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from octoscope.scans.borders import frame_border
@@ -25,25 +27,29 @@ BLOCKS = 12
 """Parts of the width over which the RPE is averaged before the line is laid."""
 
 
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """How far from the RPE the retinas of scans reach, in pixels.
+
+    Attributes:
+        lines: ``(N, W)`` straight line along the RPE of each scan; the usual one where none was
+            found.
+        above: How far up from its line the retina of nearly every scan reaches.
+        below: How far down.
+        margin: Added on both sides.
+        found: Whether any retina was found.
+    """
+
+    lines: np.ndarray
+    above: float = 0.0
+    below: float = 0.0
+    margin: float = 0.0
+    found: bool = True
+
+
 def retina_bands(scans: Scans) -> np.ndarray:
     """Return the band along the retina of every scan, ``(N, H, W)`` bool; all alike in height."""
-    layers = scans.layers
-    shape = scans.images.shape[1:]
-    found = [one for one in layers if known(one)]
-    if not found:
-        return np.ones(scans.images.shape, bool)
-    lines = [rpe_line(one) for one in found]
-    reach = [_reach(one, line) for one, line in zip(found, lines, strict=True)]
-    above, below = np.quantile(np.array(reach), MOST_SCANS, axis=0)
-    margin = MARGIN * float(np.median([np.median(o.rpe[o.valid] - o.ilm[o.valid]) for o in found]))
-    usual = np.median(lines, axis=0)  # where no retina was found, it is taken to lie as usual
-    row = np.arange(shape[0])[:, None]
-    bands = np.empty(scans.images.shape, bool)
-    next_line = iter(lines)
-    for band, one in zip(bands, layers, strict=True):
-        line = next(next_line) if known(one) else usual
-        band[:] = (row >= line - above - margin) & (row <= line + below + margin)
-    return bands
+    return scans.once("retina bands", lambda: _bands(scans, np.arange(len(scans))))
 
 
 def retinas(scans: Scans) -> np.ndarray:
@@ -53,21 +59,7 @@ def retinas(scans: Scans) -> np.ndarray:
     At the sides it reaches no further from the RPE than in the middle, so that a sign in a corner
     that the segmentation took for retina is not spared.
     """
-    masks = retina_bands(scans)
-    row = np.arange(scans.images.shape[1])[:, None]
-    for mask, one in zip(masks, scans.layers, strict=True):
-        if known(one):
-            line = rpe_line(one)
-            above, below = _reach(one, line)
-            extra = MARGIN * float(np.median((one.rpe - one.ilm)[one.valid]))
-            top, bottom = np.maximum(one.ilm, line - above), np.minimum(one.rpe, line + below)
-            mask[:] = (row >= top - extra) & (row <= bottom + extra)
-    return masks
-
-
-def known(layers: RetinaLayers) -> bool:
-    """Whether it is known where the retina lies."""
-    return layers.found and bool(layers.valid.any())
+    return scans.once("retinas", lambda: _retinas(scans, np.arange(len(scans))))
 
 
 def retina_boxes(scans: Scans, fill: int = 0) -> np.ndarray:
@@ -81,8 +73,14 @@ def retina_boxes(scans: Scans, fill: int = 0) -> np.ndarray:
         scans: The scans.
         fill: Grey value of the padding.
     """
-    holes = np.empty(scans.images.shape, bool)
-    parts = zip(holes, retina_bands(scans), retinas(scans), scans.images, strict=True)
+    return scans.once(("retina boxes", fill), lambda: boxes_at(scans, np.arange(len(scans)), fill))
+
+
+def boxes_at(scans: Scans, rows: np.ndarray, fill: int = 0) -> np.ndarray:
+    """Return `retina_boxes` of the scans at positions ``(n,)``, ``(n, H, W)`` bool; not kept."""
+    images = scans.images[rows]
+    holes = np.empty(images.shape, bool)
+    parts = zip(holes, _bands(scans, rows), _retinas(scans, rows), images, strict=True)
     for hole, band, retina, image in parts:
         box = content_box(image, fill)
         scan = np.zeros(band.shape, bool)
@@ -93,6 +91,57 @@ def retina_boxes(scans: Scans, fill: int = 0) -> np.ndarray:
         below = np.logical_or.accumulate(band, axis=0) & ~aside
         hole[:] = (band & ~(aside & vitreous) | below) & scan
     return holes
+
+
+def _reach_of(scans: Scans) -> Reach:
+    """Return how far the retinas reach, over all scans."""
+    layers, (_, width) = scans.layers, scans.images.shape[1:]
+    there = np.array([known(one) for one in layers], bool)
+    found = [one for one in layers if known(one)]
+    if not found:
+        return Reach(np.zeros((len(scans), width)), found=False)
+    lines = [rpe_line(one) for one in found]
+    reach = [_reach(one, line) for one, line in zip(found, lines, strict=True)]
+    above, below = np.quantile(np.array(reach), MOST_SCANS, axis=0)
+    margin = MARGIN * float(np.median([np.median(o.rpe[o.valid] - o.ilm[o.valid]) for o in found]))
+    every = np.empty((len(scans), width))
+    every[there] = lines
+    every[~there] = np.median(lines, axis=0)  # where none was found, it is taken to lie as usual
+    return Reach(every, float(above), float(below), margin)
+
+
+def _bands(scans: Scans, rows: np.ndarray) -> np.ndarray:
+    """Return `retina_bands` of the scans at positions ``(n,)``."""
+    reach = scans.once("reach", lambda: _reach_of(scans))
+    shape = (len(rows), *scans.images.shape[1:])
+    if not reach.found:
+        return np.ones(shape, bool)
+    row = np.arange(shape[1])[:, None]
+    bands = np.empty(shape, bool)
+    for band, line in zip(bands, reach.lines[rows], strict=True):
+        top, bottom = line - reach.above - reach.margin, line + reach.below + reach.margin
+        band[:] = (row >= top) & (row <= bottom)
+    return bands
+
+
+def _retinas(scans: Scans, rows: np.ndarray) -> np.ndarray:
+    """Return `retinas` of the scans at positions ``(n,)``."""
+    masks = _bands(scans, rows)
+    reach = scans.once("reach", lambda: _reach_of(scans))
+    row = np.arange(scans.images.shape[1])[:, None]
+    for mask, place in zip(masks, rows, strict=True):
+        one, line = scans.layers[place], reach.lines[place]
+        if known(one):
+            above, below = _reach(one, line)
+            extra = MARGIN * float(np.median((one.rpe - one.ilm)[one.valid]))
+            top, bottom = np.maximum(one.ilm, line - above), np.minimum(one.rpe, line + below)
+            mask[:] = (row >= top - extra) & (row <= bottom + extra)
+    return masks
+
+
+def known(layers: RetinaLayers) -> bool:
+    """Whether it is known where the retina lies."""
+    return layers.found and bool(layers.valid.any())
 
 
 def rpe_line(layers: RetinaLayers) -> np.ndarray:

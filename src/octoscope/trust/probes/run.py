@@ -128,10 +128,14 @@ def _ran(key: str, probe: Probe, subject: Subject) -> list[Finding]:
     except OctoscopeError as error:
         answer = not_run(key, probe.title, f"Not run: {error}.", unit="", limit=float("nan"))
     findings = answer if isinstance(answer, list) else [answer]
-    if not left_out or left_out == count:
-        return findings
-    said = f" {left_out} of {many(count, 'scan')} left out: no retina was found in them."
+    said, details = "", {}
+    if 0 < left_out < count:
+        said = f" {left_out} of {many(count, 'scan')} left out: no retina was found in them."
+        details["left_out"] = left_out
+    if (there := subject.scans.drawn_from) > count:
+        said += f" {count:,} of {there:,} scans were asked, spread over classes and patients."
+        details["drawn_from"] = there
     return [
-        replace(one, sentence=one.sentence + said, details={**one.details, "left_out": left_out})
+        replace(one, sentence=one.sentence + said, details={**one.details, **details})
         for one in findings
     ]

@@ -7,7 +7,7 @@ from scipy import ndimage
 
 from octoscope.trust.probes.donors import Edit, found_with_donors
 from octoscope.trust.probes.probe import Finding, Scans, Subject
-from octoscope.trust.probes.regions import inpaint, paddings, registration_borders
+from octoscope.trust.probes.regions import inpaint, shown
 from octoscope.trust.probes.retina_box import retina_bands
 
 PROBE = "transplant"
@@ -27,7 +27,8 @@ def transplant(subject: Subject) -> Finding:
     Raises:
         OctoscopeError: If fewer than two classes have scans of two patients.
     """
-    edit = transplanting(subject.scans, subject.fill)
+    scans, fill = subject.scans, subject.fill
+    edit = scans.once((PROBE, fill), lambda: transplanting(scans, fill))
     return found_with_donors(
         subject, PROBE, TITLE, edit, what="the surroundings (all but the retina)", limit=LIMIT
     )
@@ -44,9 +45,9 @@ def transplanting(scans: Scans, fill: int = 0) -> Edit:
         scans: Recipients and donors.
         fill: Grey value of the padding.
     """
-    outside = paddings(scans.images, fill) | registration_borders(scans.images, fill)
-    retina = retina_bands(scans) & ~outside
-    grounds = inpaint(scans.images, retina, ~outside)
+    tissue = shown(scans, fill)
+    retina = retina_bands(scans) & tissue
+    grounds = inpaint(scans.images, retina, tissue)
     kept = ndimage.gaussian_filter(retina.astype(np.float32), (0, SEAM, SEAM), mode="nearest")
 
     def edit(recipients: np.ndarray, donors: np.ndarray) -> np.ndarray:
