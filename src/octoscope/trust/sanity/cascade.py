@@ -158,7 +158,7 @@ def _compared(
     images: Tensor,
     what: Chosen,
     classes: Tensor,
-    order: tuple[Stage, ...],
+    order: Sequence[Stage],
     mode: Mode,
     seed: int,
     shortcuts: Shortcuts | None,
