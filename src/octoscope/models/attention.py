@@ -223,7 +223,8 @@ def _innermost(module: nn.Module) -> nn.Module:
 def _why_not(module: nn.Module) -> str:
     """Say why a model's attention cannot be read."""
     kinds = {type(part).__name__.lower(): part for part in module.modules()}
-    if any(type(part).__module__.startswith("transformers.") for part in module.modules()):
+    foreign = any(type(part).__module__.startswith("transformers.") for part in module.modules())
+    if foreign and any("attention" in kind for kind in kinds):
         return "is built by transformers, whose attention is not read here; build it with timm"
     if any(isinstance(part, nn.MultiheadAttention) for part in kinds.values()):
         return "attends by nn.MultiheadAttention, which hides its matrix; build it with timm"
