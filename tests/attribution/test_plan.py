@@ -68,7 +68,9 @@ def test_layers_add_up() -> None:
 def test_a_dry_run_runs_one_image_and_leaves_nothing() -> None:
     model = Counted(RESNET.build())
     explain(model, RESNET.images(3), SEVEN, dry_run=True)
-    assert model.seen == 1
+    assert model.seen == 2, "one of noise, once per model, to find the layer"
+    explain(model, RESNET.images(3), SEVEN, dry_run=True)
+    assert model.seen == 3
     assert all(not part._forward_hooks for part in model.modules())
 
 

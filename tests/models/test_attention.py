@@ -140,9 +140,11 @@ def test_torchvision_and_transformers_are_refused() -> None:
     model = torchvision.models.VisionTransformer(32, 16, 1, 2, 24, 24, num_classes=3)
     with pytest.raises(OctoscopeError, match=r"nn\.MultiheadAttention.*build it with timm"):
         find_attention(model)
-    theirs = type("ViTForImageClassification", (nn.Module,), {"__module__": "transformers.models"})
+    theirs = nn.Sequential(
+        type("ViTAttention", (nn.Module,), {"__module__": "transformers.models"})()
+    )
     with pytest.raises(OctoscopeError, match=r"built by transformers.*build it with timm"):
-        find_attention(theirs())
+        find_attention(theirs)
 
 
 def test_wrappers_are_looked_into() -> None:

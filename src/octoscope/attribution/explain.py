@@ -157,7 +157,7 @@ def explain(
             does not depend on it. When memory runs out, it is halved.
         signed: Leave out the final ReLU of the methods that have one.
         dry_run: Return the `Plan`, and run no more than one image, to see the model's shapes, and
-            for the methods of the head a few images of noise once per model.
+            once per model one image of noise, for the methods of the head a few.
         progress: Show a bar.
 
     Returns:
