@@ -159,7 +159,8 @@ def test_rise_weighs_masks_by_the_score_itself() -> None:
     options = {"rise": {"most": 16, "least": 16}}
     model = net("cnn")
     probability = explain(model, IMAGES, "rise", targets.probability(2), options=options)
-    of_class = explain(model, IMAGES, "rise", 2, options=options)
+    softmax = {"rise": options["rise"] | {"score": "softmax"}}
+    of_class = explain(model, IMAGES, "rise", 2, options=softmax)
     torch.testing.assert_close(probability["rise"], of_class["rise"])
     logit = explain(model, IMAGES, "rise", targets.logit(2), options=options)
     shifted = explain(model, IMAGES, "rise", lambda y: y[:, 2] + 0.0, options=options)
@@ -231,9 +232,9 @@ def test_test_time_augmentation_averages_scores_too() -> None:
     ("wanted", "sentence"),
     [
         ({"classes": [0, targets.logit(1)]}, r"mixes scores with the class 0"),
-        ({"targets": lambda y: y}, r"gives \(3, 4\) for 3 images"),
-        ({"targets": lambda y: y.sum()}, r"gives \(\) for 3 images"),
-        ({"targets": lambda y: 1.0}, r"gives float for 3 images"),
+        ({"targets": lambda y: y}, r"gives \(1, 4\) where it must give one"),
+        ({"targets": lambda y: y.sum()}, r"gives \(\) where"),
+        ({"targets": lambda y: 1.0}, r"gives float where"),
         ({"targets": lambda y: y.argmax(1)}, "has no gradient"),
         ({"targets": lambda y: y[:, 0].detach()}, "has no gradient.*occlusion"),
         ({"targets": targets.difference(0, 9)}, "class 9 does not exist"),
@@ -241,7 +242,7 @@ def test_test_time_augmentation_averages_scores_too() -> None:
         ({"targets": "DME", "class_names": NAMES[:3]}, "3 names of classes and 4 logits"),
         ({"class_names": ["a", "a"]}, "no list of different names"),
         ({"class_names": ["a", "b"]}, "has 2 names and the model gives 4 logits"),
-        ({"output": "logits"}, r"is no part of what the model gives; it gives a tensor \(3, 4\)"),
+        ({"output": "logits"}, r"is no part of what the model gives; it gives a tensor \(1, 4\)"),
     ],
 )
 def test_faults_are_one_sentence(wanted: dict[str, Any], sentence: str) -> None:

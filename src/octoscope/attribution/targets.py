@@ -170,8 +170,8 @@ def _score(target: Target, output: Tensor) -> Tensor:
     if not isinstance(found, Tensor) or found.shape != output.shape[:1]:
         kind = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise OctoscopeError(
-            f"the target {name} gives {kind} for {len(output)} images; "
-            f"it must give one number per image, ({len(output)},)"
+            f"the target {name} gives {kind} where it must give one number per image, "
+            f"({len(output)},)"
         )
     if not found.is_floating_point():
         raise OctoscopeError(f"the target {name} gives {found.dtype}, which has no gradient")

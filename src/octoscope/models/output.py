@@ -56,6 +56,18 @@ def is_read(lent: nn.Module) -> bool:
     return any(isinstance(hook, Reading) for hook in lent._forward_hooks.values())
 
 
+def tensors_in(output: Any) -> list[Tensor]:
+    """Return all tensors of what a model gives, nested or not."""
+    if isinstance(output, Tensor):
+        return [output]
+    if isinstance(output, Mapping):
+        output = list(output.values())
+    elif not isinstance(output, tuple | list):
+        output = list(getattr(output, "__dict__", {}).values())
+    parts = [one for one in output if isinstance(one, Tensor | Mapping | tuple | list)]
+    return [tensor for part in parts for tensor in tensors_in(part)]
+
+
 def select(output: Any, wanted: Output) -> Tensor:
     """Take a part of what a model gives.
 

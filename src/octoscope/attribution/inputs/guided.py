@@ -18,7 +18,7 @@ from octoscope.attribution.display import upsample
 from octoscope.attribution.inputs.gradient import BACK, THERE, AtImages, at_the_images
 from octoscope.attribution.inputs.rectifiers import Rectifiers, Rule, require_followed
 from octoscope.attribution.source import Batch, Source
-from octoscope.models.probe import logits_of
+from octoscope.models.output import tensors_in
 
 
 def guided_backprop(guided_gradients: Tensor) -> Tensor:
@@ -73,9 +73,10 @@ def _by(batch: Batch, rule: Rule) -> AtImages:
 
     def check(_module: nn.Module, _inputs: Any, output: Any) -> None:
         if torch.is_grad_enabled():
-            require_followed(logits_of(output))
+            require_followed(tensors_in(output))
 
-    hook = batch.module.register_forward_hook(check)
+    # Before anything is read of the output: a target that is a function has rules of its own.
+    hook = batch.module.register_forward_hook(check, prepend=True)
     try:
         with Rectifiers(rule):
             return at_the_images(batch)

@@ -10,7 +10,8 @@ captum, which hooks modules, gives the same where every ReLU is a module that is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from math import inf
 from typing import Any, Literal
 
@@ -88,17 +89,17 @@ def require_rectifiers(module: nn.Module) -> None:
             )
 
 
-def require_followed(logits: Tensor) -> None:
+def require_followed(outputs: Sequence[Tensor]) -> None:
     """Refuse a graph in which an activation function is left that passed by `Rectifiers`.
 
     Args:
-        logits: What was computed within that context.
+        outputs: What the network gave within that context.
 
     Raises:
         OctoscopeError: Naming it; or if there is no ReLU at all.
     """
     ours = False
-    for node in nodes_of(logits):
+    for node in chain.from_iterable(map(nodes_of, outputs)):
         kind = kind_of(node)
         if kind == _Rectified.__name__:
             ours = True
@@ -106,7 +107,7 @@ def require_followed(logits: Tensor) -> None:
             raise OctoscopeError(_undefined(f"the network has a backward of its own, {kind}"))
         elif kind.startswith(ACTIVATIONS) or (kind in SELECTIONS and factors(node) < 2):
             raise OctoscopeError(_undefined(f"the network calls {kind.lower()}"))
-    if not ours and logits.requires_grad:
+    if not ours and any(output.requires_grad for output in outputs):
         raise OctoscopeError(_undefined("the network calls none"))
 
 
