@@ -170,8 +170,9 @@ class GraphLimit:
     """How many images share a pass whose whole graph is kept.
 
     Attributes:
-        most: None until it is known: measured with the first image of the first pass, which counts
-            like the others, once per model and size; halved when memory runs out.
+        most: None until it is known: measured by a forward pass of one image, once per model and
+            size; halved when memory runs out. What is measured is not used, so that the first call
+            runs the same batches as every other one, to the last bit.
     """
 
     most: int | None = None
@@ -190,19 +191,15 @@ class GraphLimit:
         Returns:
             (n, …).
         """
-        done = []
         if self.most is None and len(rows) > 1:
             known, topic = Known(module), ("graph", images.shape[1:], images.dtype, images.device)
             if known.get(topic) is None:
-                with KeptBytes(module) as kept:
-                    done.append(run(rows[:1]))
-                known.put(topic, kept.bytes)
-                rows = rows[1:]
+                known.put(topic, graph_bytes(module, images[:1]))
             self.most = _that_fit(known.get(topic), most_at_once(images.device), images.device)
         found, most = in_pieces(run, rows, self.most or 1)
         if self.most is not None:
             self.most = most
-        return torch.cat([*done, found]) if done else found
+        return found
 
 
 def _largest_bytes(module: nn.Module, image: Tensor) -> int:
