@@ -33,7 +33,7 @@ WORDS = [
 @pytest.mark.parametrize("file", STUDY_FILES, ids=lambda path: path.name)
 def test_settings_of_a_study(file: Path, words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[StudyConfig] = []
-    monkeypatch.setattr("octoscope.study.study.run_study", seen.append)
+    monkeypatch.setattr("octoscope.study.study.run_study", lambda c: seen.append(c) or Path("out"))
     assert main(["study", str(file), *words]) == 0
 
     parser = ArgumentParser(exit_on_error=False)

@@ -117,9 +117,10 @@ def _behind(name: str) -> dict[str, Method]:
 
 
 def named_in(names: str | Iterable[str]) -> frozenset[str]:
-    """Return the methods that are asked for by their own name, not by that of a family."""
+    """Return the methods that are asked for by their own name, not by that of a family alone."""
     wanted = [names] if isinstance(names, str) else names
-    own = (SPELLINGS.key_of(name) for name in wanted if name not in (*FAMILIES, "all"))
+    of_several = {"all", *FAMILIES} - METHODS.keys()  # consensus is a family of one
+    own = (SPELLINGS.key_of(name) for name in wanted if name not in of_several)
     return frozenset(key for key in own if key is not None)
 
 

@@ -141,7 +141,8 @@ def test_early_stop_is_each_images_own() -> None:
         alone = risen(noisy, both[b : b + 1], "all", **options)
         assert alone.details["rise"]["masks_used"][0].equal(used[b])
         torch.testing.assert_close(alone["rise"][0], together["rise"][b], rtol=1e-4, atol=1e-6)
-    chunked = explain(noisy, both, "rise", "all", options={"rise": options}, batch_size=3)
+    settings = {"rise": {"score": "softmax", **options}}
+    chunked = explain(noisy, both, "rise", "all", options=settings, batch_size=3)
     torch.testing.assert_close(chunked["rise"], together["rise"], rtol=1e-4, atol=1e-6)
 
 
