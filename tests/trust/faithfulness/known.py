@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 
 class Linear(nn.Module):
-    """Two logits: Σ weight · image, and 0."""
+    """Two logits: Σ weight · image, and 0.
+
+    The images of every pass since the last one was built are counted in the class, which is all
+    that a view shares.
+    """
+
+    seen: ClassVar[list[int]]
 
     def __init__(self, weight: Tensor) -> None:
         super().__init__()
         self.weight = nn.Parameter(weight.clone())
-        self.seen: list[int] = []
+        Linear.seen = []
 
     def forward(self, images: Tensor) -> Tensor:
-        self.seen.append(len(images))
+        Linear.seen.append(len(images))
         score = (images * self.weight).flatten(1).sum(1)
         return torch.stack([score, torch.zeros_like(score)], dim=1)
 
