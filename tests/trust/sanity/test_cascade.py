@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from octoscope.errors import OctoscopeError
+from octoscope.models.borrow import borrowed
 from octoscope.trust.sanity.below import Shortcuts
 from octoscope.trust.sanity.cascade import randomisation
 from octoscope.trust.sanity.stages import stages_of
@@ -58,7 +59,8 @@ def small_vit() -> nn.Module:
 )
 def test_shortcuts_change_no_map(build, methods, mode) -> None:
     model = build()
-    shortcuts = Shortcuts(model, IMAGES, stages_of(model, IMAGES))
+    with borrowed(model) as lent:
+        shortcuts = Shortcuts(lent, IMAGES, stages_of(lent, IMAGES))
     assert sum(below is not None for below in shortcuts.below) >= 3
     with_, without = (
         randomisation(model, IMAGES, methods, 1, mode=mode, cache=cache) for cache in (True, False)
@@ -73,7 +75,12 @@ def test_shortcuts_change_no_map(build, methods, mode) -> None:
 
 
 def test_a_shortcut_runs_nothing_below() -> None:
-    model, runs = small_cnn(), []
+    with borrowed(small_cnn()) as lent:
+        nothing_below_is_run(lent)
+
+
+def nothing_below_is_run(model: nn.Module) -> None:
+    runs: list[int] = []
     order = stages_of(model, IMAGES)
     shortcuts = Shortcuts(model, IMAGES, order)
     given = shortcuts.recorded(IMAGES)

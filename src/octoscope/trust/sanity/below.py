@@ -52,7 +52,7 @@ class Shortcuts:
     """The passes of a model that may begin at its stages.
 
     Args:
-        model: Any classifier, untouched.
+        model: A lent classifier (`octoscope.models.borrow.borrowed`), untouched.
         images: (B, C, *S) as the model takes them; the first is run.
         order: Its stages, from the output down.
     """
