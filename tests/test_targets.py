@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
@@ -16,6 +16,7 @@ from octoscope.errors import OctoscopeError
 LOGITS = arrays("float64", (3, 4), elements=st.floats(-30, 30)).map(torch.from_numpy)
 
 
+@settings(deadline=None)
 @given(LOGITS)
 def test_scores_are_their_closed_forms(logits: Tensor) -> None:
     probabilities = logits.softmax(1)

@@ -20,7 +20,8 @@ AXES = 2
 def require_defined(config: StudyConfig, num_classes: int) -> None:
     """Refuse a method that is asked for by its own name and defined for none of the models.
 
-    The networks are built without numbers, and only if a method asks something of them.
+    The networks are built only if a method asks something of them, and with numbers only where a
+    layer must be found, which takes a run on noise.
 
     Args:
         config: The study.
@@ -39,7 +40,7 @@ def require_defined(config: StudyConfig, num_classes: int) -> None:
     size = (config.framing.height, config.framing.width)
     refusals: list[dict[str, str]] = []
     for recipe in config.models:
-        with torch.device("meta"):
+        with torch.random.fork_rng(), torch.device("cpu" if needs_layer else "meta"):
             network: nn.Module = build_network(
                 recipe.model,
                 num_classes,
@@ -63,10 +64,8 @@ def _require_positions(
     network: nn.Module, channels: int, size: tuple[int, int], model: str
 ) -> None:
     """Require that the layer that is explained has several positions for images of a size."""
-    with torch.device("meta"):
-        image = torch.zeros(1, channels, *size)
     try:
-        resolve_target(network, image)
+        resolve_target(network, torch.zeros(1, channels, *size))
     except OctoscopeError as error:
         fault = str(error).partition("; ")[0]
         raise OctoscopeError(
