@@ -135,7 +135,10 @@ def test_one_changed_measures_again_what_uses_it_and_nothing_else(
     measured.clear()
     trust_runs([run], run.open_cache(), METHODS, TRUST, resamples=20)
     assert set(measured) == wanted, "the parts of the former settings were replaced"
-    assert results(study.folder) == before
+    found = results(study.folder)
+    if name == "probes":  # what was measured is kept, though the card no longer shows it
+        del found[f"{RUN}/trust/probes.json"]
+    assert found == before
 
 
 def test_trust_switched_off_takes_the_cards_out(
